@@ -1,0 +1,19 @@
+"""Memory-guided video anomaly detection on edge devices.
+
+    from edge_runtime import Bundle, Detector, open_source
+
+    detector = Detector.open(Bundle.load("bundles/ped2-lite"))
+    stream = detector.open_stream()
+    for frame in open_source("gate.mp4"):
+        [score] = detector.step([(stream, frame)])
+        if score and score.is_anomalous:
+            print(f"{score.time_s:.1f} s: {score.score:.1f}")
+"""
+
+from __future__ import annotations
+
+from edge_runtime.bundle import Bundle
+from edge_runtime.detector import Detector
+from edge_runtime.sources import open_source
+
+__all__ = ["Bundle", "Detector", "open_source"]

@@ -1,0 +1,209 @@
+"""The only orchestration: from a frame of each stream to a score of each, in one pass through both graphs."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from time import perf_counter
+from typing import Protocol
+
+import numpy as np
+
+from edge_runtime.bundle import Bundle
+from edge_runtime.errors import BackendError, BackendUnavailable, ConfigError
+from edge_runtime.frames import Frame
+from edge_runtime.score import Latency, Score
+from edge_runtime.score_scale import oddness
+from edge_runtime.stream import Arrays, Stream
+
+__all__ = ["BACKENDS", "DEVICES", "Detector", "Device", "Graph"]
+
+BACKENDS = ("auto", "onnxruntime")
+DEVICES = ("auto", "cpu")
+
+RAW_SCORES = ("score/psnr_db", "score/regular_score", "score/local_error")
+
+log = logging.getLogger(__name__)
+
+
+class Graph(Protocol):
+    """One half of the model, loaded in an engine."""
+
+    def run(self, inputs: Arrays) -> Arrays:
+        """Outputs by name for inputs by name; the batch axis is first."""
+
+
+class Device(Protocol):
+    """Where arrays live and the memory step runs."""
+
+    @property
+    def name(self) -> str: ...
+
+    def open_stream(self, bundle: Bundle, stream: str, *, smoothing_frames: int) -> Stream:
+        """A new stream: window and bank on this device."""
+
+    def stack(self, rows: Sequence[Arrays]) -> Arrays:
+        """Streams to a batch."""
+
+    def unstack(self, batch: Arrays) -> list[Arrays]:
+        """A batch to streams."""
+
+    def fetch(self, values: Arrays) -> Mapping[str, np.ndarray]:
+        """To the host: the one synchronisation of a step."""
+
+
+class Detector:
+    """A bundle, loaded in an engine on a device.
+
+    Attributes:
+        bundle, precision, backend, device: what it runs, and on what.
+        threshold: the score from which on a frame is anomalous.
+        keeps_error_maps: scores carry their error map; off, it stays on the device.
+    """
+
+    def __init__(
+        self, bundle: Bundle, precision: str, backend: str, encoder: Graph, decoder: Graph, device: Device, threshold: float | None
+    ) -> None:
+        calibrated = bundle.precision(precision)
+        self.bundle = bundle
+        self.precision = precision
+        self.backend = backend
+        self.device = device
+        self.threshold = calibrated.threshold.score if threshold is None else threshold
+        self.keeps_error_maps = False
+        self._encoder = encoder
+        self._decoder = decoder
+        self._scale = calibrated.score_scale
+        batch = calibrated.encoder.inputs[0].shape[0]
+        self._largest_batch = batch if isinstance(batch, int) else None
+
+    @classmethod
+    def open(
+        cls,
+        bundle: Bundle,
+        *,
+        precision: str = "fp32",
+        backend: str = "auto",
+        device: str = "auto",
+        threshold: float | None = None,
+        threads: int | None = None,
+    ) -> Detector:
+        """Load a bundle's graphs.
+
+        Args:
+            precision: one that the bundle has.
+            backend, device: of `BACKENDS` and `DEVICES`. `auto` takes the best that works and logs it; a named one that does
+                not work is an error, never replaced.
+            threshold: instead of the one calibrated for the precision.
+            threads: for each graph; None: one a core.
+
+        Raises:
+            BundleError: the bundle lacks the precision, or a file of it is damaged.
+            BackendUnavailable: a library or device is missing.
+        """
+        from edge_runtime.devices.host import HostDevice
+        from edge_runtime.graphs.onnxruntime import OnnxRuntimeGraph
+
+        for kind, name, known in (("backend", backend, BACKENDS), ("device", device, DEVICES)):
+            if name not in known:
+                raise BackendUnavailable(f"{kind}: expected one of {', '.join(known)}, got '{name}'. This release has no other.")
+        if threshold is not None and not math.isfinite(threshold):
+            raise ConfigError(f"threshold: expected a number, got {threshold}.")
+        graphs = bundle.precision(precision)
+        encoder = OnnxRuntimeGraph(bundle, graphs.encoder, threads=threads)
+        decoder = OnnxRuntimeGraph(bundle, graphs.decoder, threads=threads)
+        log.info("%s: %s graphs in onnxruntime on the CPU, memory step in NumPy", bundle.manifest.name, precision)
+        return cls(bundle, precision, "onnxruntime", encoder, decoder, HostDevice(), threshold)
+
+    def open_stream(self, name: str = "camera") -> Stream:
+        """A new camera: an empty window, and a memory bank of its own with the shipped items."""
+        return self.device.open_stream(self.bundle, name, smoothing_frames=self._scale.smoothing_frames)
+
+    def step(self, batch: Sequence[tuple[Stream, Frame]]) -> list[Score | None]:
+        """Take one frame of each stream; score those whose window is full.
+
+        Args:
+            batch: at most one frame a stream.
+
+        Returns:
+            In the batch's order: the score of the window's target frame, or None while a window fills.
+
+        Raises:
+            ShapeError: a frame is not (H, W, 3) uint8.
+            BackendError: an engine failed, or its scores are not finite.
+        """
+        started = perf_counter()
+        ready = [position for position, (stream, frame) in enumerate(batch) if stream.push(frame)]
+        preprocess_ms = _ms_since(started)
+        scores: list[Score | None] = [None] * len(batch)
+        size = self._largest_batch or max(len(ready), 1)
+        for at in range(0, len(ready), size):
+            group = ready[at : at + size]
+            for position, score in zip(group, self._score([batch[i][0] for i in group]), strict=True):
+                latency = replace(score.latency_ms, preprocess=preprocess_ms, total=preprocess_ms + score.latency_ms.total)
+                scores[position] = replace(score, latency_ms=latency)
+        return scores
+
+    def _score(self, streams: Sequence[Stream]) -> list[Score]:
+        """Encoder, read, decoder, gate and update for streams with a full window."""
+        device = self.device
+        windows = device.stack([stream.ring.view(stream.window.start) for stream in streams])
+        started = perf_counter()
+        encoded = self._encoder.run(windows)
+        has_encoded = perf_counter()
+        queries = device.unstack(encoded)
+        reads = [stream.bank.read(query) for stream, query in zip(streams, queries, strict=True)]
+        has_read = perf_counter()
+        decoded = self._decoder.run({**windows, **encoded, **device.stack(reads)})
+        has_decoded = perf_counter()
+        results = device.unstack({name: decoded[name] for name in self._wanted})
+        updates = [stream.bank.update(*row) for stream, *row in zip(streams, queries, results, strict=True)]
+        values = [device.fetch({**read_, **result, **update}) for read_, result, update in zip(reads, results, updates, strict=True)]
+        latency = Latency(
+            encoder=1e3 * (has_encoded - started),
+            memory=1e3 * (has_read - has_encoded) + _ms_since(has_decoded),
+            decoder=1e3 * (has_decoded - has_read),
+            total=_ms_since(started),
+        )
+        return [self._as_score(stream, row, latency) for stream, row in zip(streams, values, strict=True)]
+
+    @property
+    def _wanted(self) -> tuple[str, ...]:
+        return (*RAW_SCORES, "error_map") if self.keeps_error_maps else RAW_SCORES
+
+    def _as_score(self, stream: Stream, values: Mapping[str, np.ndarray], latency: Latency) -> Score:
+        raw = {name.removeprefix("score/"): float(values[name][0]) for name in RAW_SCORES}
+        distances = {pool.name: float(values[f"distance/{pool.name}"][0]) for pool in self.bundle.manifest.pools}
+        frame = stream.window.target
+        if not all(map(math.isfinite, (*raw.values(), *distances.values()))):
+            raise BackendError(
+                f"{stream.name}, frame {frame.index}: expected finite scores, got {raw | distances}. "
+                f"If the precision is fp16 or int8, use --precision fp32 (it is {self.precision})."
+            )
+        score = self._scale.score(stream.smoothing.push(oddness(self._scale.quantity, raw)))
+        main, *others = distances or [None]
+        extra = {f"query_distance/{name}": distances[name] for name in others}
+        return Score(
+            stream=stream.name,
+            frame=frame.index,
+            time_s=frame.time_s,
+            wall_time_s=frame.wall_time_s,
+            score=score,
+            threshold=self.threshold,
+            is_anomalous=score >= self.threshold,
+            psnr_db=raw["psnr_db"],
+            local_error=raw["local_error"],
+            query_distance=None if main is None else distances[main],
+            regular_score=raw["regular_score"],
+            memory_updated=bool(values["is_updated"][0]),
+            truth=frame.truth,
+            extra=extra | ({"drift": float(values["drift"][0])} if distances else {}),
+            error_map=values["error_map"][0, 0] if self.keeps_error_maps else None,
+            latency_ms=latency,
+        )
+
+
+def _ms_since(started: float) -> float:
+    return 1e3 * (perf_counter() - started)

@@ -1,0 +1,88 @@
+"""Files that are either whole or not there.
+
+A file is written beside its place, under a hidden name with the same ending, and renamed when it is complete.
+A process that is killed half-way leaves what was there before.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from edge_runtime.errors import SinkError
+
+__all__ = ["move_into_place", "path_beside", "replacing", "unwritable", "write_atomically"]
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a whole file, or leave the one that was there.
+
+    Raises:
+        SinkError: the disk is full, or the folder is missing or not writable.
+    """
+    with replacing(path) as beside:
+        beside.write_bytes(content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to; it takes the place of `path` at the end, or goes away after an error.
+
+    Raises:
+        SinkError: the disk is full, or the folder is missing or not writable.
+    """
+    beside = path_beside(path)
+    try:
+        yield beside
+        move_into_place(beside, path)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    finally:
+        with suppress(OSError):
+            beside.unlink()
+
+
+def path_beside(path: Path) -> Path:
+    """A hidden, unused name in the same folder and with the same ending: many writers choose the format by it."""
+    return path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
+
+
+def move_into_place(beside: Path, path: Path) -> None:
+    """Rename a complete file to its final name, so that it survives a power cut from here on.
+
+    Raises:
+        OSError: either cannot be written.
+    """
+    _sync(beside)
+    os.replace(beside, path)
+    _sync(path.parent)
+
+
+def unwritable(path: Path, error: Exception) -> SinkError:
+    """The error to raise where writing `path` failed; a system error's number decides what it advises."""
+    reason = getattr(error, "strerror", None) or error
+    remedy = _remedy(path, getattr(error, "errno", None))
+    return SinkError(f"{path}: expected to write this file, got '{reason}'. {remedy}")
+
+
+def _remedy(path: Path, number: int | None) -> str:
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return "Free space on that disk, or choose an output folder on another one."
+    if number in (errno.ENOENT, errno.ENOTDIR):
+        return f"Make the folder {path.parent}, or choose another output folder."
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"Allow this user to write in {path.parent}, or choose another output folder."
+    return f"Check the disk that holds {path.parent}, or choose another output folder."
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,103 @@
+"""Graphs in ONNX Runtime on the CPU: runs everywhere, and is the yardstick for every other engine."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import numpy as np
+
+from edge_runtime.bundle import Bundle, GraphSpec, TensorSpec
+from edge_runtime.errors import BackendError, BackendUnavailable, BundleError, ShapeError
+from edge_runtime.stream import Arrays
+
+__all__ = ["OnnxRuntimeGraph"]
+
+DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16"}
+
+
+class OnnxRuntimeGraph:
+    """One graph of a bundle, loaded and verified.
+
+    Args:
+        bundle, spec: where it lies and what it must take and give.
+        threads: for one graph; None leaves the choice to ONNX Runtime (one a core).
+
+    Raises:
+        BackendUnavailable: ONNX Runtime is not installed.
+        IntegrityError: the file is not the one the manifest describes.
+        BundleError: it is not a graph ONNX Runtime can load, or its tensors are not those of the manifest.
+    """
+
+    def __init__(self, bundle: Bundle, spec: GraphSpec, *, threads: int | None = None) -> None:
+        library = _library()
+        options = library.SessionOptions()
+        options.log_severity_level = 3
+        # Two graphs take turns; a pool that spins while it waits takes the cores from the other.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        origin = str(bundle.path / spec.file)
+        try:
+            self._session = library.InferenceSession(bundle.read(spec), options, providers=["CPUExecutionProvider"])
+        except (BundleError, BackendError):
+            raise
+        except Exception as error:  # ONNX Runtime raises a dozen unrelated types for a file it does not understand
+            reason = str(error).strip().splitlines()[0]
+            raise BundleError(f"{origin}: expected an ONNX graph, ONNX Runtime says: {reason}. Make the bundle again.") from error
+        self._origin = origin
+        self._inputs = spec.inputs
+        self._output_names = [tensor.name for tensor in spec.outputs]
+        _check_tensors(self._session.get_inputs(), spec.inputs, origin, "inputs")
+        _check_tensors(self._session.get_outputs(), spec.outputs, origin, "outputs")
+
+    def run(self, inputs: Arrays) -> Arrays:
+        """Run the graph once.
+
+        Args:
+            inputs: at least the graph's own, by name, with their batch in front; others are passed over.
+
+        Returns:
+            The graph's outputs by name.
+
+        Raises:
+            ShapeError: an input is missing or has another shape or type than the manifest says.
+            BackendError: ONNX Runtime failed.
+        """
+        feed = {}
+        for tensor in self._inputs:
+            array = inputs.get(tensor.name)
+            if array is None or not _fits(array, tensor):
+                got = "nothing" if array is None else f"{array.shape} {array.dtype}"
+                raise ShapeError(
+                    f"{self._origin}, input '{tensor.name}': expected {tensor.shape} {tensor.dtype}, got {got}. "
+                    "Use the bundle's own encoder, memory and preprocessing."
+                )
+            feed[tensor.name] = array
+        try:
+            outputs = self._session.run(self._output_names, feed)
+        except Exception as error:
+            raise BackendError(f"{self._origin}: ONNX Runtime failed: {str(error).strip().splitlines()[0]}") from error
+        return dict(zip(self._output_names, outputs, strict=True))
+
+
+def _fits(array: np.ndarray, tensor: TensorSpec) -> bool:
+    if array.dtype != tensor.dtype or array.ndim != len(tensor.shape):
+        return False
+    return all(isinstance(wanted, str) or wanted == got for wanted, got in zip(tensor.shape, array.shape, strict=True))
+
+
+def _check_tensors(found: list[object], wanted: tuple[TensorSpec, ...], origin: str, side: str) -> None:
+    have = {arg.name: (DTYPES.get(arg.type, arg.type), tuple(arg.shape)) for arg in found}  # type: ignore[attr-defined]
+    want = {tensor.name: (tensor.dtype, tensor.shape) for tensor in wanted}
+    if have != want:
+        raise BundleError(f"{origin}: expected {side} {want} as the manifest says, the graph has {have}. Make the bundle again.")
+
+
+def _library() -> ModuleType:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise BackendUnavailable(
+            f"ONNX Runtime: expected the module onnxruntime, got '{error}'. Install it: pip install 'edge-runtime[cpu]'"
+        ) from error
+    return onnxruntime

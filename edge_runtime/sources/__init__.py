@@ -1,0 +1,93 @@
+"""Where frames come from.
+
+`open_source` turns a URI into a source: a folder or wildcard of images, video files, a local camera, or the built-in
+synthetic scene.
+"""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterator
+from typing import Protocol
+
+from edge_runtime.errors import ConfigError
+from edge_runtime.frames import Frame
+
+__all__ = ["Source", "clip_uris", "open_source"]
+
+
+class Source(Protocol):
+    """A stream of frames, read once from first to last.
+
+    Attributes:
+        uri: what it was opened from.
+        fps: frames per second, None where a camera does not tell.
+        frame_count: frames to expect, None where that is open.
+        is_live: frames arrive in real time and cannot be read again.
+    """
+
+    @property
+    def uri(self) -> str: ...
+
+    @property
+    def fps(self) -> float | None: ...
+
+    @property
+    def frame_count(self) -> int | None: ...
+
+    @property
+    def is_live(self) -> bool: ...
+
+    def __iter__(self) -> Iterator[Frame]: ...
+
+    def close(self) -> None: ...
+
+
+def open_source(uri: str, *, fps: float | None = None, loop: bool = False, stream: str | None = None) -> Source:
+    """Open frames by URI.
+
+    Args:
+        uri: `synthetic:?seed=7&frames=400`; `camera:0`; a video file; a folder of images, of clip folders or of videos; a
+            wildcard of images.
+        fps: frames per second. Folders of images need it; it overrides what a video file says.
+        loop: begin again after the last frame (files and folders), with a gap between the rounds.
+        stream: name of the stream; made from the URI where None.
+
+    Raises:
+        SourceOpenError: nothing there, nothing readable in it, or no such camera.
+        ConfigError: fps missing or not positive, an option that this source does not have.
+    """
+    if fps is not None and not fps > 0:
+        raise ConfigError(f"fps: expected a positive number of frames per second, got {fps}.")
+    scheme = uri.partition(":")[0]
+    if scheme == "synthetic":
+        from edge_runtime.sources.synthetic import SyntheticSource
+
+        return SyntheticSource.from_uri(uri, fps=fps, loop=loop, stream=stream)
+    if scheme == "camera":
+        from edge_runtime.sources.camera import CameraSource
+
+        return CameraSource(uri, fps=fps, loop=loop, stream=stream)
+    from edge_runtime.sources.footage import FootageSource
+
+    return FootageSource(uri, fps=fps, loop=loop, stream=stream)
+
+
+def clip_uris(where: str) -> dict[str, str]:
+    """The clips at a place, name to URI, each to be opened by itself.
+
+    Args:
+        where: a folder of clips, one video, a wildcard of images, or `synthetic:?clips=16&seed=100`.
+
+    Raises:
+        SourceOpenError: nothing there, or no footage in it.
+    """
+    if where.startswith("synthetic:"):
+        from edge_runtime.sources.synthetic import synthetic_clips
+
+        return {f"synthetic-{i:02d}": uri for i, uri in enumerate(synthetic_clips(where))}
+    from edge_runtime.sources.footage import list_clips
+
+    if glob.has_magic(where):
+        return {clip.name: where for clip in list_clips(where)}
+    return {clip.name: str(clip.path) for clip in list_clips(where)}

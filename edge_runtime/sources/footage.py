@@ -1,0 +1,217 @@
+"""Recorded footage as it lies: `DIR/<clip>/<frame>.jpg`, `DIR/<frame>.jpg`, `DIR/<clip>.mp4`, one video, a wildcard."""
+
+from __future__ import annotations
+
+import glob
+import logging
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edge_runtime.errors import ConfigError, SourceError, SourceOpenError
+from edge_runtime.frames import Frame
+from edge_runtime.opencv import opencv
+
+__all__ = ["Clip", "FootageSource", "list_clips"]
+
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
+VIDEO_ENDINGS = (".mp4", ".avi", ".mkv", ".mov")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Consecutive frames from one camera.
+
+    Attributes:
+        name: the folder's name, or the video's without its ending.
+        path: the folder or the video.
+        images: the frames in natural order; empty for a video.
+    """
+
+    name: str
+    path: Path
+    images: tuple[Path, ...] = ()
+
+
+class FootageSource:
+    """All frames of one or several clips, in natural order, with a gap before each clip.
+
+    Attributes:
+        uri, fps, frame_count, is_live: as `Source` says; `fps` holds for all clips.
+
+    Raises:
+        SourceOpenError: nothing there, nothing readable in it.
+        ConfigError: images without a frame rate.
+        SourceError (while iterating): an unreadable image, a size that changes within a clip.
+    """
+
+    is_live = False
+
+    def __init__(self, uri: str, *, fps: float | None = None, loop: bool = False, stream: str | None = None) -> None:
+        self.uri = uri
+        self._clips = list_clips(uri)
+        self._loop = loop
+        self._stream = stream or self._clips[0].path.name
+        videos = [_video_facts(clip.path) for clip in self._clips if not clip.images]
+        self.fps = fps or _common_rate(uri, videos)
+        images = sum(len(clip.images) for clip in self._clips)
+        self.frame_count = None if loop else images + sum(video.frames for video in videos)
+
+    def __iter__(self) -> Iterator[Frame]:
+        index = 0
+        for reason, clip in self._rounds():
+            gap: str | None = reason
+            for image in read_clip(clip):
+                yield Frame(image, index, index / self.fps, time.time(), self._stream, gap)
+                index += 1
+                gap = None
+
+    def close(self) -> None:
+        """Nothing to do: a file is open only while its clip is iterated."""
+
+    def _rounds(self) -> Iterator[tuple[str, Clip]]:
+        """Each clip with the reason why the frames before do not lead up to it."""
+        reason = "start"
+        while True:
+            for clip in self._clips:
+                yield reason, clip
+                reason = f"next clip after {clip.name}"
+            if not self._loop:
+                return
+            reason = "loop"
+
+
+def list_clips(where: str | Path) -> list[Clip]:
+    """Find the clips in a folder, a video file or a wildcard of images.
+
+    A folder that holds images is one clip; else each of its folders with images and each of its videos is one.
+
+    Raises:
+        SourceOpenError: it does not exist, or holds no footage.
+    """
+    text = str(where)
+    if glob.has_magic(text):
+        return [_wildcard_clip(text)]
+    path = Path(text)
+    if not path.exists():
+        raise SourceOpenError(f"{text}: expected a folder, a video or a wildcard of images, found nothing there. Check the path.")
+    if path.is_file():
+        if path.suffix.lower() not in VIDEO_ENDINGS:
+            raise SourceOpenError(
+                f"{text}: expected a video ({', '.join(VIDEO_ENDINGS)}) or a folder of images, got a {path.suffix or 'nameless'} file."
+            )
+        return [Clip(path.stem, path)]
+    clips = _clips_in(path)
+    if not clips:
+        raise SourceOpenError(
+            f"{text}: expected images ({', '.join(IMAGE_ENDINGS)}), folders of images or videos, found none. "
+            "Lay footage as DIR/<clip>/<frame>.jpg or DIR/<clip>.mp4."
+        )
+    return clips
+
+
+def read_clip(clip: Clip) -> Iterator[np.ndarray]:
+    """Yield the frames of a clip, (H, W, 3) uint8 BGR, all of one size.
+
+    Raises:
+        SourceError: an unreadable image, or one of another size than the first.
+    """
+    size = None
+    for name, image in _read_images(clip) if clip.images else _read_video(clip.path):
+        size = size or image.shape[:2]
+        if image.shape[:2] != size:
+            raise SourceError(
+                f"{name}: expected {size[1]}x{size[0]} pixels like the frames before it, got {image.shape[1]}x{image.shape[0]}. "
+                "Put footage of another size into a clip of its own."
+            )
+        yield image
+
+
+@dataclass(frozen=True)
+class _VideoFacts:
+    frames: int
+    fps: float | None
+
+
+def _clips_in(folder: Path) -> list[Clip]:
+    own = _images_in(folder)
+    if own:
+        return [Clip(folder.name, folder, own)]
+    clips = []
+    for entry in sorted(folder.iterdir(), key=_natural):
+        if entry.is_dir() and (images := _images_in(entry)):
+            clips.append(Clip(entry.name, entry, images))
+        elif entry.suffix.lower() in VIDEO_ENDINGS:
+            clips.append(Clip(entry.stem, entry))
+    return clips
+
+
+def _wildcard_clip(pattern: str) -> Clip:
+    found = sorted((Path(name) for name in glob.glob(pattern)), key=_natural)
+    images = tuple(path for path in found if path.suffix.lower() in IMAGE_ENDINGS)
+    if not images:
+        raise SourceOpenError(f"{pattern}: expected images ({', '.join(IMAGE_ENDINGS)}), the wildcard matches none.")
+    return Clip(images[0].parent.name, images[0].parent, images)
+
+
+def _images_in(folder: Path) -> tuple[Path, ...]:
+    return tuple(sorted((path for path in folder.iterdir() if path.suffix.lower() in IMAGE_ENDINGS), key=_natural))
+
+
+def _natural(path: Path) -> list[tuple[int, int, str]]:
+    """Sort key that puts `9.jpg` before `10.jpg`."""
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", path.name) if part]
+
+
+def _common_rate(uri: str, videos: list[_VideoFacts]) -> float:
+    rates = {video.fps for video in videos}
+    rate = rates.pop() if len(rates) == 1 else None
+    if rate is None:
+        raise ConfigError(f"{uri}: expected a frame rate, found none that holds for all of it. Say it, for example: --fps 10")
+    return rate
+
+
+def _read_images(clip: Clip) -> Iterator[tuple[str, np.ndarray]]:
+    cv2 = opencv()
+    for path in clip.images:
+        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        if image is None:
+            raise SourceError(f"{path}: expected an image, cannot decode it. Replace or remove the file.")
+        yield str(path), image
+
+
+def _read_video(path: Path) -> Iterator[tuple[str, np.ndarray]]:
+    facts = _video_facts(path)
+    capture = opencv().VideoCapture(str(path))
+    read = 0
+    try:
+        while True:
+            is_read, image = capture.read()
+            if not is_read:
+                break
+            yield f"{path}, frame {read}", image
+            read += 1
+    finally:
+        capture.release()
+    if read == 0:
+        raise SourceOpenError(f"{path}: expected video frames, cannot decode the first one. Is the file whole?")
+    if read < facts.frames:
+        log.warning("%s: ended after %d of %d frames; scored up to there.", path, read, facts.frames)
+
+
+def _video_facts(path: Path) -> _VideoFacts:
+    cv2 = opencv()
+    capture = cv2.VideoCapture(str(path))
+    try:
+        if not capture.isOpened():
+            raise SourceOpenError(f"{path}: expected a video, OpenCV cannot open it. Is the file whole?")
+        frames, fps = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), float(capture.get(cv2.CAP_PROP_FPS))
+    finally:
+        capture.release()
+    return _VideoFacts(frames=max(frames, 0), fps=fps if fps > 0 else None)

@@ -1,0 +1,91 @@
+"""A stream's memory on disk, so that what was learned survives a restart.
+
+One safetensors file a stream; its header names the bundle it belongs to. Written beside and renamed: a process killed at any
+moment leaves the last state or the one before.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from time import monotonic
+
+import safetensors
+import safetensors.numpy
+from safetensors import SafetensorError
+
+from edge_runtime.bundle import Bundle
+from edge_runtime.errors import BundleError
+from edge_runtime.files import unwritable, write_atomically
+from edge_runtime.stream import Bank
+
+__all__ = ["StateStore"]
+
+FORMAT = "edge-runtime-memory-1"
+
+
+class StateStore:
+    """Loads and saves one stream's memory bank.
+
+    Args:
+        folder: made where it is missing.
+        every_s: seconds between two saves of `save_if_due`.
+
+    Raises:
+        SinkError: the folder cannot be made.
+    """
+
+    def __init__(self, folder: Path, stream: str, bundle: Bundle, *, every_s: float = 60.0) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise unwritable(folder, error) from error
+        self.path = folder / f"{re.sub(r'[^A-Za-z0-9._-]', '_', stream)}.safetensors"
+        self._bundle = bundle
+        self._every_s = every_s
+        self._saved_at = monotonic()
+
+    def load(self, bank: Bank) -> bool:
+        """Restore the bank, if there is a state. True if there was.
+
+        Raises:
+            BundleError: the state is broken, or belongs to another bundle.
+        """
+        if not self.path.exists():
+            return False
+        remedy = "Delete it to begin with the shipped memory, or say another --state."
+        try:
+            with safetensors.safe_open(self.path, framework="np") as file:
+                header = file.metadata() or {}
+                items = {name: file.get_tensor(name) for name in file.keys()}
+        except (SafetensorError, OSError) as error:
+            raise BundleError(f"{self.path}: expected a saved memory, cannot read it ({error}). {remedy}") from error
+        if header.get("format") != FORMAT:
+            raise BundleError(f"{self.path}: expected format {FORMAT}, got {header.get('format')}. {remedy}")
+        if header.get("bundle") != self._bundle.identity:
+            raise BundleError(
+                f"{self.path}: expected the memory of bundle {self._bundle.identity[:12]}… ({self._bundle.path}), "
+                f"got that of {str(header.get('bundle'))[:12]}…. {remedy}"
+            )
+        try:
+            bank.restore(items)
+        except BundleError as error:
+            raise BundleError(f"{self.path}: {error} {remedy}") from error
+        if header.get("is_frozen") == "True":
+            bank.freeze()
+        return True
+
+    def save(self, bank: Bank) -> None:
+        """Write the bank's items now.
+
+        Raises:
+            SinkError: they cannot be written; the file before stays.
+        """
+        self._saved_at = monotonic()
+        header = {"format": FORMAT, "bundle": self._bundle.identity, "is_frozen": str(bank.is_frozen)}
+        write_atomically(self.path, safetensors.numpy.save(bank.snapshot(), metadata=header))
+
+    def save_if_due(self, bank: Bank) -> None:
+        """Write the bank's items if the last time is long enough ago."""
+        if monotonic() - self._saved_at >= self._every_s:
+            self.save(bank)

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_runtime.errors import ConfigError
+from edge_runtime.evaluation import check_labels, read_labels
+from edge_runtime.opencv import opencv
+
+
+def test_a_csv_is_read_per_clip_and_names_stay_strings(tmp_path: Path) -> None:
+    labels = read_labels(_csv(tmp_path, "01,0,0", "01,1,1", "gate,0,1"))
+    assert {name: values.tolist() for name, values in labels.items()} == {"01": [False, True], "gate": [True]}
+    assert labels["01"].dtype == np.bool_
+
+
+def test_lines_may_come_in_any_order(tmp_path: Path) -> None:
+    labels = read_labels(_csv(tmp_path, "01,2,1", "02,0,0", "01,0,0", "", "01,1,0"))
+    assert labels["01"].tolist() == [False, False, True]
+
+
+def test_a_csv_from_a_spreadsheet_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_bytes(b"\xef\xbb\xbfclip,frame,anomalous\r\n01, 0, 1\r\n")
+    assert read_labels(path)["01"].tolist() == [True]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["01,0,0", "01,0,1"], "line 3: expected each frame once, got clip 01 frame 0 again"),
+        (["01,0,0", "01,2,0"], "no line for 1 and frames up to 2"),
+        (["01,1,0", "01,2,0"], "Count frames from 0"),
+        (["01,0,2"], "got '01,0,2'"),
+        (["01,-1,0"], "line 2: expected a clip's name"),
+        (["01,0"], "got '01,0'"),
+        ([",0,1"], "got ',0,1'"),
+        ([], "expected a line per frame"),
+    ],
+)
+def test_lines_that_do_not_label_every_frame_once_are_refused(tmp_path: Path, lines: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read_labels(_csv(tmp_path, *lines))
+
+
+def test_a_csv_needs_its_header(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("01,0,0\n")
+    with pytest.raises(ConfigError, match="line 1: expected the header 'clip,frame,anomalous', got '01,0,0'"):
+        read_labels(path)
+    path.write_text("")
+    with pytest.raises(ConfigError, match="got 'an empty file'"):
+        read_labels(path)
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "labels.mat"
+    path.write_bytes(b"\x89\xff\x00\x01")
+    with pytest.raises(ConfigError, match="expected a CSV in UTF-8"):
+        read_labels(path)
+
+
+def test_missing_labels_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="found nothing there"):
+        read_labels(tmp_path / "labels.csv")
+    with pytest.raises(ConfigError, match="expected masks <clip>/<frame>"):
+        read_labels(tmp_path)
+
+
+def test_any_pixel_of_a_mask_makes_its_frame_anomalous(tmp_path: Path) -> None:
+    for frame in (2, 9, 10):
+        _mask(tmp_path / "01" / f"{frame}.png", np.zeros((4, 6), np.uint8))
+    one_pixel = np.zeros((4, 6), np.uint8)
+    one_pixel[3, 5] = 1
+    _mask(tmp_path / "01" / "10.png", one_pixel)
+    assert {name: values.tolist() for name, values in read_labels(tmp_path).items()} == {"01": [False, False, True]}
+
+
+def test_faint_pixels_of_colour_and_deep_masks_count_and_alpha_does_not(tmp_path: Path) -> None:
+    blue = np.zeros((4, 6, 3), np.uint8)
+    blue[0, 0, 0] = 1
+    deep = np.zeros((4, 6), np.uint16)
+    deep[0, 0] = 1
+    opaque = np.zeros((4, 6, 4), np.uint8)
+    opaque[..., 3] = 255
+    for frame, mask in enumerate((blue, deep, opaque)):
+        _mask(tmp_path / "01" / f"{frame}.png", mask)
+    assert read_labels(tmp_path)["01"].tolist() == [True, True, False]
+
+
+def test_frames_in_place_of_masks_are_refused(tmp_path: Path) -> None:
+    _mask(tmp_path / "01" / "0.jpg", np.zeros((4, 6), np.uint8))
+    with pytest.raises(ConfigError, match="expected a lossless mask"):
+        read_labels(tmp_path)
+
+
+def test_an_unreadable_mask_is_named(tmp_path: Path) -> None:
+    (tmp_path / "01").mkdir()
+    (tmp_path / "01" / "0.png").write_bytes(b"no image")
+    with pytest.raises(ConfigError, match=r"0\.png: expected a mask, cannot decode it"):
+        read_labels(tmp_path)
+
+
+def test_labels_of_every_frame_pass_the_check() -> None:
+    check_labels({"01": np.zeros(3, bool)}, {"01": 3})
+
+
+def test_a_clip_without_labels_is_refused() -> None:
+    with pytest.raises(ConfigError, match="don't match the frames: expected labels of 01, 02, got 01; missing: 02"):
+        check_labels({"01": np.zeros(3, bool)}, {"01": 3, "02": 3})
+
+
+def test_labels_of_another_length_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"labels don't match the frames: .*01 has 4 frames and 3 labels"):
+        check_labels({"01": np.zeros(3, bool)}, {"01": 4})
+
+
+def test_labels_of_clips_that_are_not_scored_are_named_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        check_labels({"01": np.zeros(3, bool), "02": np.zeros(1, bool)}, {"01": 3})
+    assert "1 clips are not in the footage and are left out: 02" in caplog.text
+
+
+@pytest.mark.skipif("PED2_DIR" not in os.environ, reason="PED2_DIR is not set: needs UCSD Ped2")
+def test_csv_and_masks_of_ped2_agree() -> None:
+    testing = Path(os.environ["PED2_DIR"]) / "testing"
+    listed, masked = read_labels(testing / "labels.csv"), read_labels(testing / "masks")
+    assert list(listed) == list(masked) == [f"{clip:02}" for clip in range(1, 13)]
+    assert all(np.array_equal(listed[clip], masked[clip]) for clip in listed)
+    assert sum(labels.size for labels in listed.values()) == 2010
+    assert sum(int(labels.sum()) for labels in listed.values()) == 1648
+
+
+def _csv(folder: Path, *lines: str) -> Path:
+    path = folder / "labels.csv"
+    path.write_text("\n".join(["clip,frame,anomalous", *lines]) + "\n")
+    return path
+
+
+def _mask(path: Path, pixels: np.ndarray) -> None:
+    path.parent.mkdir(exist_ok=True)
+    assert opencv().imwrite(str(path), pixels)

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from edge_runtime.errors import SinkError
+from edge_runtime.files import replacing, unwritable, write_atomically
+
+
+def test_a_written_file_is_whole_and_alone(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "summary.json", b"{}")
+    assert (tmp_path / "summary.json").read_bytes() == b"{}"
+    assert os.listdir(tmp_path) == ["summary.json"]
+
+
+def test_a_file_that_was_there_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "summary.json"
+    path.write_bytes(b"an older and longer one")
+    write_atomically(path, b"new")
+    assert path.read_bytes() == b"new"
+
+
+def test_the_path_beside_keeps_the_ending_and_is_hidden(tmp_path: Path) -> None:
+    with replacing(tmp_path / "timeline.png") as beside:
+        beside.write_bytes(b"x")
+        assert beside.parent == tmp_path
+        assert beside.suffix == ".png"
+        assert beside.name.startswith(".")
+        assert not (tmp_path / "timeline.png").exists()
+
+
+def test_an_error_half_way_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "memory.safetensors"
+    path.write_bytes(b"old")
+    with pytest.raises(ZeroDivisionError), replacing(path) as beside:
+        beside.write_bytes(b"ha")
+        raise ZeroDivisionError
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_a_failed_rename_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(SinkError):
+        write_atomically(tmp_path / "taken", b"x")
+    assert os.listdir(tmp_path) == ["taken"]
+
+
+def test_a_missing_folder_is_a_sink_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(SinkError, match=f"Make the folder {tmp_path / 'nowhere'}"):
+        write_atomically(tmp_path / "nowhere" / "summary.json", b"{}")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root writes everywhere")
+def test_a_read_only_folder_is_a_sink_error(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(SinkError, match="Allow this user to write"):
+        write_atomically(tmp_path / "summary.json", b"{}")
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [(errno.ENOSPC, "Free space"), (errno.EROFS, "Allow this user"), (errno.ENOTDIR, "Make the folder"), (5, "Check")],
+)
+def test_the_message_says_what_to_do(number: int, advice: str) -> None:
+    message = str(unwritable(Path("run/scores.jsonl"), OSError(number, os.strerror(number))))
+    assert message.startswith(f"run/scores.jsonl: expected to write this file, got '{os.strerror(number)}'. {advice}")

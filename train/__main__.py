@@ -1,0 +1,37 @@
+"""`python -m train`: train a model on normal footage (`make train CONFIG=… DATA=… OUT=…`)."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+
+from edge_runtime.commands import run_command
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m train", description=__doc__)
+    parser.add_argument("--config", type=Path, required=True, help="TOML file, see configs/")
+    parser.add_argument("--data", required=True, help="folder of clips (images or videos), one video, or synthetic:?clips=16&anomalies=off")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--epochs", type=int, help="instead of optimiser.epochs")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    arguments = parser.parse_args()
+    return run_command(lambda: _train(arguments), is_debug=arguments.debug)
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from train.config import load_config
+    from train.loop import train
+
+    config = load_config(arguments.config)
+    if arguments.epochs is not None:
+        config = dataclasses.replace(config, optimiser=dataclasses.replace(config.optimiser, epochs=arguments.epochs))
+    train(config, arguments.data, arguments.out, resume=arguments.resume)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

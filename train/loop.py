@@ -1,0 +1,223 @@
+"""The training loop: epochs, held-out evaluation, checkpoints, and what is written about them."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from edge_runtime.errors import ConfigError
+from edge_runtime.files import write_atomically
+from train import memory
+from train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from train.config import TrainConfig
+from train.data import Footage, Windows, cache_footage
+from train.losses import Losses, mnad_losses
+from train.memory import MemoryHealth, memory_health
+from train.models import Mnad, build_model
+
+__all__ = ["train"]
+
+
+@dataclass
+class Training:
+    """Everything that changes while training. `items` is (M, D), or None for the model without memory."""
+
+    model: Mnad
+    items: Tensor | None
+    optimiser: torch.optim.Adam
+    epoch: int = 0
+    best_loss: float = float("inf")
+
+
+def train(config: TrainConfig, data: str, out: Path, *, resume: bool = False) -> None:
+    """Train and leave a run in `out`: run.json, checkpoint, best model, metrics.jsonl, TensorBoard events.
+
+    The best model is the one with the lowest prediction loss on the held-out clips.
+
+    Args:
+        data: normal footage, as `cache_footage` takes it.
+        resume: go on from the last whole epoch; ends with the same weights as a run without a break.
+
+    Raises:
+        ConfigError: `out` holds a run and resume is off, or holds a run of another configuration.
+    """
+    _check_out(config, out, resume)
+    footage = cache_footage(data, config.input, config.data, out / "cache")
+    training = _begin(config)
+    if resume and (out / "checkpoint.safetensors").exists():
+        _restore(training, load_checkpoint(out / "checkpoint.safetensors"))
+    write_atomically(out / "run.json", _as_json(_describe_run(config, data, footage)))
+
+    windows, held_out = Windows(footage.training, config.input), Windows(footage.held_out, config.input)
+    with SummaryWriter(str(out / "tensorboard")) as board:
+        for epoch in range(training.epoch, config.optimiser.epochs):
+            metrics = _train_epoch(training, windows, config, epoch)
+            metrics["held_out_loss"] = _held_out_loss(training, held_out, config)
+            training.epoch = epoch + 1
+            _save(training, metrics, out)
+            _log(board, out / "metrics.jsonl", metrics)
+
+
+def _check_out(config: TrainConfig, out: Path, resume: bool) -> None:
+    run = out / "run.json"
+    if not run.exists():
+        return
+    if not resume:
+        raise ConfigError(f"{out}: expected an empty folder, found a run. Go on with RESUME=1, or say another OUT=.")
+    before = json.loads(run.read_text())["configuration"]
+    if before != json.loads(json.dumps(asdict(config))):
+        raise ConfigError(f"{out}: expected the configuration the run began with, got another. Resume with that, or say another OUT=.")
+
+
+def _begin(config: TrainConfig) -> Training:
+    generator = torch.Generator().manual_seed(config.seed)
+    torch.manual_seed(config.seed)
+    model = build_model(config).to(memory_format=torch.channels_last)
+    items = memory.initial_items(config.memory.items, model.query_size, generator) if config.memory.items else None
+    return Training(model, items, torch.optim.Adam(model.parameters(), lr=config.optimiser.learning_rate, fused=True))
+
+
+def _train_epoch(training: Training, windows: Windows, config: TrainConfig, epoch: int) -> dict[str, Any]:
+    """One pass over the training windows, in an order that depends on the seed and the epoch alone."""
+    training.model.train()
+    order = np.random.default_rng([config.seed, epoch])
+    size = config.optimiser.batch_size
+    items_before = training.items
+    sums = dict.fromkeys(("loss", "prediction", "compactness", "separateness"), 0.0)
+    claims = torch.zeros(config.memory.items)
+    steps = -(-len(windows) // size)
+    bar = tqdm(windows.batches(size, order), total=steps, desc=f"epoch {epoch + 1}/{config.optimiser.epochs}", unit="step", disable=None)
+    for step, (clip, target) in enumerate(bar):
+        rate = _learning_rate(config, epoch + step / steps)
+        for group in training.optimiser.param_groups:
+            group["lr"] = rate
+        losses, query = _train_step(training, clip, target, config)
+        for name, value in _values(losses).items():
+            sums[name] += value
+        if training.items is not None:
+            claims += _claims(query, training.items)
+            training.items = memory.write(query, training.items, config.memory.write_scale)
+        bar.set_postfix(loss=f"{sums['loss'] / (step + 1):.4f}", lr=f"{rate:.1e}")
+    metrics: dict[str, Any] = {"epoch": epoch + 1, "learning_rate": rate}
+    metrics |= {name: value / (step + 1) for name, value in sums.items()}
+    if training.items is not None and items_before is not None:
+        metrics["memory"] = asdict(memory_health(claims, training.items, items_before))
+    return metrics
+
+
+def _train_step(training: Training, clip: Tensor, target: Tensor, config: TrainConfig) -> tuple[Losses, Tensor]:
+    training.optimiser.zero_grad(set_to_none=True)
+    prediction, query = predict(training.model, training.items, clip, config.optimiser.precision)
+    losses = mnad_losses(prediction, target, query, training.items, config.loss)
+    losses.total.backward()
+    training.optimiser.step()
+    return losses, query.detach()
+
+
+def predict(model: Mnad, items: Tensor | None, clip: Tensor, precision: str = "fp32") -> tuple[Tensor, Tensor]:
+    """Encoder, read, decoder.
+
+    Args:
+        items: (M, D), or None for the model without memory.
+        clip: (B, T, C, h, w) in [−1, 1].
+        precision: `fp32`, or `bf16` for the convolutions; the memory and the results are float32 either way.
+
+    Returns:
+        prediction (B, C, h, w) in [−1, 1], and query (B, D, h/8, w/8).
+    """
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        encoded = model.encoder(clip)
+        query = encoded.pop("query")
+        with torch.autocast("cpu", enabled=False):
+            mixed = None if items is None else memory.read(query, items)
+        prediction = model.decoder(query, mixed, **encoded)
+    return prediction.float(), query
+
+
+@torch.no_grad()
+def _held_out_loss(training: Training, windows: Windows, config: TrainConfig) -> float:
+    """Mean squared prediction error on [−1, 1] images over the held-out windows; the memory is read, not written."""
+    training.model.eval()
+    total = 0.0
+    for clip, target in windows.batches(config.optimiser.batch_size):
+        prediction, _ = predict(training.model, training.items, clip, config.optimiser.precision)
+        total += float(nn.functional.mse_loss(prediction, target)) * len(clip)
+    return total / len(windows)
+
+
+def _learning_rate(config: TrainConfig, epochs_done: float) -> float:
+    return config.optimiser.learning_rate * 0.5 * (1 + float(np.cos(np.pi * epochs_done / config.optimiser.epochs)))
+
+
+def _claims(query: Tensor, items: Tensor) -> Tensor:
+    """(M,) how many queries have item m as their nearest."""
+    return torch.bincount((memory.flatten(query) @ items.T).argmax(dim=1), minlength=len(items)).float()
+
+
+def _values(losses: Losses) -> dict[str, float]:
+    return {
+        "loss": losses.total.item(),
+        "prediction": losses.prediction.item(),
+        "compactness": losses.compactness.item(),
+        "separateness": losses.separateness.item(),
+    }
+
+
+def _save(training: Training, metrics: dict[str, Any], out: Path) -> None:
+    tensors = {f"model.{name}": tensor for name, tensor in training.model.state_dict().items()}
+    if training.items is not None:
+        tensors["memory.items"] = training.items
+    if metrics["held_out_loss"] < training.best_loss:
+        training.best_loss = metrics["held_out_loss"]
+        save_checkpoint(out / "best.safetensors", Checkpoint(tensors, metrics))
+    for index, state in training.optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{index}.{name}": value for name, value in state.items()}
+    save_checkpoint(out / "checkpoint.safetensors", Checkpoint(tensors, metrics | {"best_loss": training.best_loss}))
+
+
+def _restore(training: Training, checkpoint: Checkpoint) -> None:
+    training.model.load_state_dict(checkpoint.part("model"))
+    training.items = checkpoint.tensors.get("memory.items")
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in checkpoint.part("optimiser").items():
+        index, _, key = name.partition(".")
+        state.setdefault(int(index), {})[key] = tensor
+    training.optimiser.load_state_dict(training.optimiser.state_dict() | {"state": state})
+    training.epoch = checkpoint.facts["epoch"]
+    training.best_loss = checkpoint.facts["best_loss"]
+
+
+def _log(board: SummaryWriter, path: Path, metrics: dict[str, Any]) -> None:
+    epoch = metrics["epoch"]
+    health = metrics.get("memory", {})
+    scalars = {name: value for name, value in metrics.items() if isinstance(value, float)}
+    scalars |= {f"memory/{name}": value for name, value in health.items() if isinstance(value, float)}
+    scalars |= {f"memory/usage_{m}": share for m, share in enumerate(health.get("usage", ()))}
+    for name, value in scalars.items():
+        board.add_scalar(name, value, epoch)
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(metrics) + "\n")
+
+
+def _describe_run(config: TrainConfig, data: str, footage: Footage) -> dict[str, Any]:
+    return {
+        "configuration": asdict(config),
+        "data": data,
+        "fps": footage.fps,
+        "training": [asdict(clip.segment) for clip in footage.training],
+        "held_out": [asdict(clip.segment) for clip in footage.held_out],
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+    }
+
+
+def _as_json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2) + "\n").encode()

@@ -36,6 +36,8 @@ __all__ = [
     "TensorSpec",
     "UpdateSpec",
     "check_items",
+    "encode_manifest",
+    "parse_manifest",
 ]
 
 SCHEMA = 1
@@ -341,3 +343,8 @@ def _check_graphs(manifest: Manifest, precision: Precision, where: str, require:
 def _stays_inside(file: str) -> bool:
     path = PurePosixPath(file)
     return bool(file) and not path.is_absolute() and ".." not in path.parts and "\\" not in file and "\0" not in file
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """The bytes of `manifest.json`: indented, keys in the order of the dataclasses."""
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"

@@ -7,7 +7,7 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from edge_runtime.commands import run_command
+from edge_runtime.commands import run_command, set_up_logging
 
 
 def main() -> int:
@@ -19,6 +19,7 @@ def main() -> int:
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     arguments = parser.parse_args()
+    set_up_logging(is_debug=arguments.debug)
     return run_command(lambda: _train(arguments), is_debug=arguments.debug)
 
 

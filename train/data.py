@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from edge_runtime.preprocess import InputSpec, fit
 from edge_runtime.sources import clip_uris, open_source
 from train.config import DataConfig
 
-__all__ = ["CachedClip", "Footage", "Segment", "Windows", "cache_footage", "split_clips"]
+__all__ = ["CachedClip", "Footage", "Segment", "Windows", "cache_footage", "load_segments", "split_clips"]
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +84,7 @@ class Windows:
         starts = self._starts if order is None else order.permutation(self._starts)
         for at in range(0, len(starts), size):
             chosen = starts[at : at + size]
-            if order is not None and len(chosen) == 1:
+            if order is not None and len(chosen) < min(size, 2):
                 return
             windows = np.stack([self._frames[c][i : i + self._spec.span] for c, i in chosen])
             batch = torch.from_numpy(windows).float().mul_(1 / 127.5).sub_(1)  # (B, span, C, h, w)
@@ -111,6 +112,15 @@ def cache_footage(data: str, spec: InputSpec, config: DataConfig, cache: Path) -
         raise ConfigError(f"{data}: expected one frame rate, got {sorted(rates)}. Say the right one: data.fps = 10.0")
     training, held_out = split_clips(clips, config.held_out_share)
     return Footage(_usable(training, spec, "training"), _usable(held_out, spec, "held-out"), rates.pop())
+
+
+def load_segments(segments: Sequence[Segment], spec: InputSpec, fps: float) -> list[CachedClip]:
+    """Decode segments again, into memory: for a handful of held-out clips, without the run's cache."""
+    clips = []
+    for segment in segments:
+        frames = islice(open_source(segment.uri, fps=fps), segment.start, segment.stop)
+        clips.append(CachedClip(segment, np.stack([fit(frame.image, spec) for frame in frames])))
+    return clips
 
 
 def split_clips(clips: Sequence[CachedClip], held_out_share: float) -> tuple[list[CachedClip], list[CachedClip]]:

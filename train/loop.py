@@ -215,7 +215,7 @@ def _describe_run(config: TrainConfig, data: str, footage: Footage) -> dict[str,
         "fps": footage.fps,
         "training": [asdict(clip.segment) for clip in footage.training],
         "held_out": [asdict(clip.segment) for clip in footage.held_out],
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+        "versions": {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__},
     }
 
 

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 
 from edge_runtime.errors import EdgeError
 
-__all__ = ["run_command"]
+__all__ = ["EXIT_ERROR", "EXIT_INTERRUPTED", "run_command", "set_up_logging"]
 
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130
+
+
+def set_up_logging(*, is_debug: bool) -> None:
+    """This package's log lines go to stderr as they are; with `--debug` there are more, and they say where they come from."""
+    logging.basicConfig(format="%(asctime)s %(name)s: %(message)s" if is_debug else "%(message)s", stream=sys.stderr)
+    for package in ("edge_runtime", "calibration", "export", "train"):
+        logging.getLogger(package).setLevel(logging.DEBUG if is_debug else logging.INFO)
 
 
 def run_command(body: Callable[[], int], *, is_debug: bool) -> int:

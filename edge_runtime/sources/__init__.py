@@ -21,6 +21,7 @@ class Source(Protocol):
 
     Attributes:
         uri: what it was opened from.
+        stream: name of the camera, also in every frame.
         fps: frames per second, None where a camera does not tell.
         frame_count: frames to expect, None where that is open.
         is_live: frames arrive in real time and cannot be read again.
@@ -28,6 +29,9 @@ class Source(Protocol):
 
     @property
     def uri(self) -> str: ...
+
+    @property
+    def stream(self) -> str: ...
 
     @property
     def fps(self) -> float | None: ...

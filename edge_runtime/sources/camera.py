@@ -32,7 +32,7 @@ class CameraSource:
             raise ConfigError(f"{uri}: a camera does not end, so it cannot loop. Leave --loop away.")
         cv2 = opencv()
         self.uri = uri
-        self._stream = stream or f"camera-{number}"
+        self.stream = stream or f"camera-{number}"
         self._capture = cv2.VideoCapture(int(number))
         if not self._capture.isOpened():
             raise SourceOpenError(f"camera {number}: expected a camera there, OpenCV finds none. List them: ls /dev/video*")
@@ -49,7 +49,7 @@ class CameraSource:
                 raise SourceStalled(
                     f"{self.uri}: expected a frame, the camera stopped after {index}. Check its cable and that no other program uses it."
                 )
-            yield Frame(image, index, time.monotonic(), time.time(), self._stream, "start" if index == 0 else None)
+            yield Frame(image, index, time.monotonic(), time.time(), self.stream, "start" if index == 0 else None)
             index += 1
 
     def close(self) -> None:

@@ -57,7 +57,7 @@ class FootageSource:
         self.uri = uri
         self._clips = list_clips(uri)
         self._loop = loop
-        self._stream = stream or self._clips[0].path.name
+        self.stream = stream or self._clips[0].path.name
         videos = [_video_facts(clip.path) for clip in self._clips if not clip.images]
         self.fps = fps or _common_rate(uri, videos)
         images = sum(len(clip.images) for clip in self._clips)
@@ -68,7 +68,7 @@ class FootageSource:
         for reason, clip in self._rounds():
             gap: str | None = reason
             for image in read_clip(clip):
-                yield Frame(image, index, index / self.fps, time.time(), self._stream, gap)
+                yield Frame(image, index, index / self.fps, time.time(), self.stream, gap)
                 index += 1
                 gap = None
 

@@ -96,7 +96,7 @@ class SyntheticSource:
         self.frame_count = None if loop else options.frames
         self._options = options
         self._loop = loop
-        self._stream = stream or "synthetic"
+        self.stream = stream or "synthetic"
 
     @classmethod
     def from_uri(
@@ -123,7 +123,7 @@ class SyntheticSource:
         gap: str | None = "start"
         while True:
             for image, truth in _play(self._options):
-                yield Frame(image, index, index / self.fps, time.time(), self._stream, gap, truth)
+                yield Frame(image, index, index / self.fps, time.time(), self.stream, gap, truth)
                 index += 1
                 gap = None
             if not self._loop:

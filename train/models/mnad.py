@@ -28,16 +28,18 @@ class Mnad(nn.Module):
         self.input_spec = spec
         self.query_size = 8 * width
         self.has_memory = has_memory
-        self.encoder = MnadEncoder(spec.frames * spec.channels, width)
+        self.encoder = MnadEncoder(spec, width)
         self.decoder = MnadDecoder(spec.channels, width, has_memory)
 
 
 class MnadEncoder(nn.Module):
     """Four levels down to an eighth of the side."""
 
-    def __init__(self, in_channels: int, width: int) -> None:
+    def __init__(self, spec: InputSpec, width: int) -> None:
         super().__init__()
-        self.level1 = _block(in_channels, width)
+        # Known sizes, not the tensor's own, so that the exported graph has one Reshape and no shape arithmetic.
+        self._stacked = (-1, spec.frames * spec.channels, spec.height, spec.width)
+        self.level1 = _block(self._stacked[1], width)
         self.level2 = _block(width, 2 * width)
         self.level3 = _block(2 * width, 4 * width)
         # No norm and no ReLU at the end: a ReLU would clip the space in which queries and items live.
@@ -53,11 +55,12 @@ class MnadEncoder(nn.Module):
             query: (B, 512, h/8, w/8) float32, unit length along its channels.
             skip_1, skip_2, skip_3: (B, 64, h, w), (B, 128, h/2, w/2), (B, 256, h/4, w/4).
         """
-        skip_1 = self.level1(clip.flatten(1, 2))
+        skip_1 = self.level1(clip.reshape(self._stacked))
         skip_2 = self.level2(functional.max_pool2d(skip_1, 2))
         skip_3 = self.level3(functional.max_pool2d(skip_2, 2))
         features = self.level4(functional.max_pool2d(skip_3, 2))
-        query = functional.normalize(features.float(), dim=1)
+        features = features.float()
+        query = features / torch.linalg.vector_norm(features, dim=1, keepdim=True).clamp_min(1e-12)
         return {"query": query, "skip_1": skip_1, "skip_2": skip_2, "skip_3": skip_3}
 
 

@@ -1,0 +1,46 @@
+"""Normal footage to calibrate on: whole clips, or parts of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from edge_runtime.errors import ConfigError
+from edge_runtime.frames import Frame
+from edge_runtime.sources import clip_uris, open_source
+
+__all__ = ["NormalClip", "find_clips", "read_frames"]
+
+
+@dataclass(frozen=True)
+class NormalClip:
+    """Frames start ≤ i < stop of the footage at `uri`; stop None is its end."""
+
+    name: str
+    uri: str
+    start: int = 0
+    stop: int | None = None
+
+
+def find_clips(where: str) -> list[NormalClip]:
+    """Every clip at a place, whole.
+
+    Raises:
+        SourceOpenError: nothing there.
+    """
+    return [NormalClip(name, uri) for name, uri in clip_uris(where).items()]
+
+
+def read_frames(clip: NormalClip, fps: float) -> Iterator[Frame]:
+    """The clip's frames, the first with a gap."""
+    source = open_source(clip.uri, fps=fps, stream=clip.name)
+    yield from islice(source, clip.start, clip.stop)
+
+
+def check_clips(clips: Sequence[NormalClip]) -> None:
+    """Raises:
+    ConfigError: no clip at all.
+    """
+    if not clips:
+        raise ConfigError("calibration: expected at least one normal clip, got none. Hold out some, or say --data.")

@@ -1,0 +1,197 @@
+"""Score calibration: gate, smoothing, λ, scale and threshold of a bundle, from normal footage alone."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import TypeVar
+
+import numpy as np
+
+from calibration.clips import NormalClip, check_clips, read_frames
+from calibration.pseudo_anomalies import add_fast_forwards
+from edge_runtime.alarms import count_alarms
+from edge_runtime.bundle import Bundle, GateSpec, Manifest, Precision
+from edge_runtime.detector import Detector
+from edge_runtime.errors import ConfigError
+from edge_runtime.evaluation import evaluate
+from edge_runtime.evaluation.scoring import as_clip_scores, open_evaluation_stream, score_frames
+from edge_runtime.frames import Frame
+from edge_runtime.score import Score
+from edge_runtime.score_scale import TAIL_PROBABILITY, ScoreScale, Threshold, oddness, smooth
+
+__all__ = ["CalibrationSettings", "calibrate", "choose_threshold"]
+
+log = logging.getLogger(__name__)
+
+Choice = TypeVar("Choice", int, float)
+
+
+@dataclass(frozen=True)
+class CalibrationSettings:
+    """Attributes:
+    false_alarms_per_hour: what the threshold is chosen for; one `alarm_start` is one alarm.
+    gate_share: share of normal frames that the gate lets pass while the memory is frozen.
+    quantity: the raw quantity behind the score.
+    hold_s: an alarm ends after this many seconds below the threshold.
+    smoothing_s: what to choose the smoothing from, in seconds; 0 is a single frame.
+    paper_weights: what to choose λ of the protocol `paper` from.
+    pseudo_rounds: how often every clip is replayed with pseudo-anomalies for these choices.
+    """
+
+    false_alarms_per_hour: float = 1.0
+    gate_share: float = 0.9
+    quantity: str = "local_error"
+    hold_s: float = 2.0
+    smoothing_s: tuple[float, ...] = (0.0, 0.2, 0.5, 0.8, 1.0)
+    paper_weights: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+    pseudo_rounds: int = 3
+    seed: int = 0
+
+
+def calibrate(bundle: Bundle, clips: Sequence[NormalClip], settings: CalibrationSettings) -> Manifest:
+    """Measure a bundle on normal footage, in the update mode it ships with.
+
+    The gate comes first, with the memory frozen; what the gate lets pass is then learned in every later pass, as it will be at
+    the edge. The memory is reset before each clip.
+
+    Args:
+        clips: normal footage that training has not seen.
+
+    Returns:
+        The bundle's manifest with gate, λ, and every precision's scale and threshold replaced.
+
+    Raises:
+        ConfigError: too little footage.
+    """
+    check_clips(clips)
+    manifest = bundle.manifest
+    first = next(iter(manifest.precisions))
+    frames = {clip.name: list(read_frames(clip, manifest.fps)) for clip in clips}
+    frozen = _score_clips(bundle, first, frames.values(), is_learning=False)
+    bundle = replace(bundle, manifest=replace(manifest, gate=_choose_gate(frozen, settings)))
+    smoothing_frames, paper_weight = _choose_on_pseudo_anomalies(bundle, first, frames, settings)
+    precisions: dict[str, Precision] = {}
+    reference: list[bool] = []
+    for name, precision in manifest.precisions.items():
+        scored = _score_clips(bundle, name, frames.values(), is_learning=True)
+        values = [_smoothed(scores, settings.quantity, smoothing_frames) for scores in scored]
+        scale = ScoreScale.fit(np.concatenate(values), settings.quantity, smoothing_frames)
+        scores = [[scale.score(value) for value in clip] for clip in values]
+        threshold = choose_threshold(scores, manifest.fps, settings)
+        sides = [score >= threshold.score for clip in scores for score in clip]
+        verdict = _verdict(first, reference, sides) if precisions else "The reference."
+        reference = reference or sides
+        precisions[name] = replace(precision, score_scale=scale, threshold=threshold, verdict=verdict)
+    return replace(bundle.manifest, precisions=precisions, paper_weight=paper_weight)
+
+
+def _verdict(reference: str, wanted: Sequence[bool], got: Sequence[bool]) -> str:
+    """On normal footage only: what a precision does to real alarms takes labels (`edge-report accuracy`)."""
+    flipped = sum(a != b for a, b in zip(wanted, got, strict=True))
+    return f"On the normal footage it was calibrated on, {flipped} of {len(got)} frames fall on another side of the threshold than in {reference}."
+
+
+def choose_threshold(clips: Sequence[Sequence[float]], fps: float, settings: CalibrationSettings) -> Threshold:
+    """The smallest threshold that keeps to the wished number of alarms per hour.
+
+    Where the footage is long enough to have shown that rate, alarms are counted. Else the rate is extrapolated: a score s is
+    reached by a share 10^−s of the frames, and the footage tells how many such frames make one alarm.
+
+    Args:
+        clips: scores of normal footage, clip by clip.
+    """
+    hours = sum(map(len, clips)) / fps / 3600
+    allowed = settings.false_alarms_per_hour * hours
+    if allowed >= 1:
+        score = _counted_threshold(clips, fps, settings.hold_s, int(allowed))
+        return Threshold(score, settings.false_alarms_per_hour, is_extrapolated=False, hold_s=settings.hold_s)
+    tail = -float(np.log10(TAIL_PROBABILITY))
+    reached = sum(score >= tail for clip in clips for score in clip)
+    alarms = _alarms(clips, fps, tail, settings.hold_s)
+    alarms_per_frame = max(alarms, 1) / max(reached, 1)
+    score = float(np.log10(3600 * fps * alarms_per_frame / settings.false_alarms_per_hour))
+    return Threshold(max(score, tail), settings.false_alarms_per_hour, is_extrapolated=True, hold_s=settings.hold_s)
+
+
+def _counted_threshold(clips: Sequence[Sequence[float]], fps: float, hold_s: float, allowed: int) -> float:
+    """Just above the smallest score at which no more than `allowed` alarms are left, by bisection over the scores."""
+    candidates = np.unique(np.concatenate([np.asarray(clip) for clip in clips]))
+    low, high = 0, len(candidates) - 1
+    while low < high:
+        middle = (low + high) // 2
+        if _alarms(clips, fps, float(np.nextafter(candidates[middle], np.inf)), hold_s) <= allowed:
+            high = middle
+        else:
+            low = middle + 1
+    return float(np.nextafter(candidates[low], np.inf))
+
+
+def _alarms(clips: Iterable[Sequence[float]], fps: float, threshold: float, hold_s: float) -> int:
+    return sum(count_alarms(np.asarray(clip, float), np.arange(len(clip)) / fps, threshold, hold_s) for clip in clips)
+
+
+def _choose_gate(clips: Sequence[Sequence[Score]], settings: CalibrationSettings) -> GateSpec:
+    values = [score.regular_score for clip in clips for score in clip]
+    if not values:
+        raise ConfigError("calibration: expected scored frames, got none: every clip is shorter than the window. Use longer clips.")
+    return GateSpec(limit=float(np.quantile(values, settings.gate_share)))
+
+
+def _choose_on_pseudo_anomalies(
+    bundle: Bundle, precision: str, frames: Mapping[str, list[Frame]], settings: CalibrationSettings
+) -> tuple[int, float]:
+    """Smoothing in frames and λ, from the held-out clips with and without pseudo-anomalies in them."""
+    rng = np.random.default_rng(settings.seed)
+    fps = bundle.manifest.fps
+    replays = {
+        f"{name}-{i}": add_fast_forwards(clip, fps, rng) for name, clip in frames.items() for i in range(settings.pseudo_rounds)
+    }
+    if not any(frame.truth for replay in replays.values() for frame in replay):
+        raise ConfigError("calibration: expected clips of 6 s or more, these leave no room for a pseudo-anomaly. Use longer clips.")
+    normal = _score_clips(bundle, precision, frames.values(), is_learning=True)
+    scored = dict(zip(replays, _score_clips(bundle, precision, replays.values(), is_learning=True), strict=True))
+    candidates = sorted({max(round(seconds * fps), 1) for seconds in settings.smoothing_s})
+    peak_by_frames = {count: _median_peak(normal, scored.values(), settings.quantity, count) for count in candidates}
+    clips = [as_clip_scores(name, scores) for name, scores in scored.items() if scores]
+    labels = {name: np.array([bool(frame.truth) for frame in replay]) for name, replay in replays.items()}
+    auc_by_weight = {weight: evaluate(clips, labels, weight).paper for weight in settings.paper_weights}
+    log.info("pseudo-anomalies: median peak score by smoothing in frames: %s", _rounded(peak_by_frames))
+    log.info("pseudo-anomalies: AUC of protocol paper by weight of the PSNR: %s", _rounded(auc_by_weight))
+    return _best(peak_by_frames), _best(auc_by_weight)
+
+
+def _median_peak(
+    normal: Sequence[Sequence[Score]], replays: Iterable[Sequence[Score]], quantity: str, smoothing_frames: int
+) -> float:
+    """The score that the middle one of the pseudo-anomalies reaches: an alarm is raised by a peak, not by every frame."""
+    values = np.concatenate([_smoothed(clip, quantity, smoothing_frames) for clip in normal])
+    scale = ScoreScale.fit(values, quantity, smoothing_frames)
+    peaks = []
+    for replay in replays:
+        scores = [scale.score(value) for value in _smoothed(replay, quantity, smoothing_frames)]
+        for is_event, event in groupby(zip(replay, scores, strict=True), key=lambda pair: bool(pair[0].truth)):
+            if is_event:
+                peaks.append(max(score for _, score in event))
+    return float(np.median(peaks))
+
+
+def _best(worth: Mapping[Choice, float]) -> Choice:
+    return max(worth, key=lambda choice: worth[choice])
+
+
+def _rounded(worth: Mapping[Choice, float]) -> dict[Choice, float]:
+    return {choice: round(value, 2) for choice, value in worth.items()}
+
+
+def _smoothed(scores: Sequence[Score], quantity: str, frames: int) -> np.ndarray:
+    raw = [{"local_error": s.local_error, "regular_score": s.regular_score, "psnr_db": s.psnr_db} for s in scores]
+    return np.array(smooth([oddness(quantity, values) for values in raw], frames))
+
+
+def _score_clips(bundle: Bundle, precision: str, clips: Iterable[Iterable[Frame]], *, is_learning: bool) -> list[list[Score]]:
+    """Scores of every clip, each with the shipped memory to begin with."""
+    detector = Detector.open(bundle, precision=precision)
+    return [score_frames(detector, open_evaluation_stream(detector, is_learning=is_learning), clip) for clip in clips]

@@ -1,0 +1,136 @@
+"""`edge-report`: tables of what a bundle does on labelled footage."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edge_runtime.commands import run_command, set_up_logging
+
+if TYPE_CHECKING:
+    from edge_runtime.report.accuracy import AccuracyReport
+
+__all__ = ["main"]
+
+PROTOCOLS = ("paper", "pooled_psnr", "pooled_local", "causal")
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    set_up_logging(is_debug=arguments.debug)
+    return run_command(lambda: arguments.body(arguments), is_debug=arguments.debug)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="edge-report", description=__doc__)
+    kinds = parser.add_subparsers(required=True, metavar="KIND")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--bundle", type=Path, default=Path(os.environ.get("EDGE_BUNDLE", "bundle")), help="default: $EDGE_BUNDLE, else ./bundle")
+    common.add_argument("--precision", choices=("fp32", "fp16", "int8"), default="fp32", help="of the graphs; the bundle must have it")
+    common.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the report")
+    common.add_argument("--debug", action="store_true", help="more log lines, and tracebacks")
+
+    accuracy = kinds.add_parser("accuracy", parents=[common], help="AUC by protocol and memory mode, on a labelled set")
+    accuracy.add_argument("--data", required=True, metavar="DIR", help="clips: DIR/<clip>/<frame>.jpg or DIR/<clip>.mp4")
+    accuracy.add_argument("--labels", required=True, metavar="FILE|DIR", help="CSV clip,frame,anomalous, or masks DIR/<clip>/<frame>.png")
+    accuracy.add_argument("--carry-memory", action="store_true", help="do not reset the memory before each clip")
+    accuracy.add_argument("--plot", action="store_true", help="draw scores.png: every clip's score against its labels")
+    accuracy.set_defaults(body=_accuracy)
+
+    events = kinds.add_parser("events", parents=[common], help="hits and false alarms on sources that know their truth")
+    events.add_argument("--source", required=True, metavar="URI", help="for example synthetic:?clips=5&frames=400")
+    events.set_defaults(body=_events)
+    return parser
+
+
+def _accuracy(arguments: argparse.Namespace) -> int:
+    from edge_runtime.bundle import Bundle
+    from edge_runtime.report.accuracy import measure_accuracy
+
+    report = measure_accuracy(
+        Bundle.load(arguments.bundle),
+        arguments.data,
+        arguments.labels,
+        precision=arguments.precision,
+        carries_memory=arguments.carry_memory,
+        on_clip=lambda name: print(f"clip {name}", file=sys.stderr),
+    )
+    _write_json(arguments.out / "accuracy.json", _as_json(report))
+    if arguments.plot:
+        from edge_runtime.report.score_plot import draw_scores
+
+        draw_scores(report, arguments.out / "scores.png")
+    _print_table(report)
+    print(f"-> {arguments.out}")
+    return 0
+
+
+def _events(arguments: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from edge_runtime.bundle import Bundle
+    from edge_runtime.detector import Detector
+    from edge_runtime.evaluation.scoring import open_evaluation_stream, score_frames
+    from edge_runtime.report.accuracy import count_events, sum_counts
+    from edge_runtime.sources import clip_uris, open_source
+
+    bundle = Bundle.load(arguments.bundle)
+    detector = Detector.open(bundle, precision=arguments.precision)
+    threshold = bundle.precision(arguments.precision).threshold
+    clips = {}
+    for name, uri in clip_uris(arguments.source).items():
+        clips[uri if name.startswith("synthetic") else name] = score_frames(
+            detector, open_evaluation_stream(detector, is_learning=True), open_source(uri, fps=None, stream=name)
+        )
+    counts = count_events(clips, threshold.score, threshold.hold_s)
+    counts["total"] = sum_counts(list(counts.values()))
+    width = max(map(len, counts))
+    for name, count in counts.items():
+        print(f"{name:<{width}}  {count.events} events, {count.hits} hit, {count.missed} missed, {count.false_alarms} false alarms")
+    _write_json(arguments.out / "events.json", {"bundle": bundle.manifest.name, "clips": {name: asdict(c) for name, c in counts.items()}})
+    return 0
+
+
+def _as_json(report: AccuracyReport) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {
+        "bundle": report.bundle,
+        "precision": report.precision,
+        "threshold": report.threshold,
+        "carries_memory": report.carries_memory,
+        "memory": {mode: asdict(part.result) | {"alarms": asdict(part.alarms)} for mode, part in report.memory.items()},
+    }
+
+
+def _print_table(report: AccuracyReport) -> None:
+    print(f"{report.bundle}, {report.precision}: frame-level AUC in percent")
+    print(f"{'memory':<10}" + "".join(f"{name:>14}" for name in PROTOCOLS) + f"{'learned: normal':>18}{'anomalous':>12}")
+    for mode, part in report.memory.items():
+        result = part.result
+        normal = result.frames - result.anomalous
+        shares = [(result.updates - result.updates_anomalous) / max(normal, 1), result.updates_anomalous / max(result.anomalous, 1)]
+        aucs = "".join(f"{getattr(result, name):>14.2f}" for name in PROTOCOLS)
+        print(f"{mode:<10}{aucs}{shares[0]:>18.1%}{shares[1]:>12.1%}")
+    for mode, part in report.memory.items():
+        count = part.alarms
+        print(f"{mode}: {count.hits} of {count.events} events raised an alarm at {report.threshold:.2f}, {count.false_alarms} false alarms")
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    import json
+
+    from edge_runtime.files import unwritable, write_atomically
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    write_atomically(path, (json.dumps(value, indent=2) + "\n").encode())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

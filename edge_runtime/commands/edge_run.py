@@ -1,0 +1,199 @@
+"""`edge-run`: score a camera, a video, a folder of images or the built-in scene."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_runtime.commands import EXIT_INTERRUPTED, run_command, set_up_logging
+
+if TYPE_CHECKING:
+    from edge_runtime.bundle import Bundle
+    from edge_runtime.pipeline import Pipeline, Summary
+    from edge_runtime.sinks import Sink
+    from edge_runtime.sources import Source
+    from edge_runtime.state import StateStore
+    from edge_runtime.stream import Stream
+
+__all__ = ["main"]
+
+EPILOG = """examples:
+  edge-run --source synthetic: --bundle bundles/synthetic-lite --out runs/demo --save-video
+  edge-run --source gate.mp4 --bundle bundles/gate --out runs/gate
+  edge-run --camera 0 --bundle bundles/gate --state /var/lib/edge
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    set_up_logging(is_debug=arguments.debug)
+    return run_command(lambda: _run(arguments), is_debug=arguments.debug)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="edge-run", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--camera", type=int, metavar="N", help="the N-th local camera")
+    source.add_argument("--source", metavar="URI", help="video, folder or wildcard of images, synthetic:?seed=7&frames=400")
+    parser.add_argument("--bundle", type=Path, default=Path(os.environ.get("EDGE_BUNDLE", "bundle")), help="default: $EDGE_BUNDLE, else ./bundle")
+    parser.add_argument("--backend", choices=("auto", "onnxruntime"), default="auto", help="what runs the graphs")
+    parser.add_argument("--device", choices=("auto", "cpu"), default="auto", help="where")
+    parser.add_argument("--precision", choices=("fp32", "fp16", "int8"), default="fp32", help="of the graphs; the bundle must have it")
+    parser.add_argument("--threads", type=int, help="for each graph (default: one a core)")
+    parser.add_argument("--update", choices=("on", "off"), default="on", help="off: the memory does not learn")
+    parser.add_argument("--state", type=Path, metavar="DIR", help="load the memory from here, save it here every 60 s and at the end")
+    parser.add_argument("--threshold", type=float, metavar="X", help="instead of the bundle's")
+    parser.add_argument("--max-frames", type=int, metavar="N", help="end after N frames")
+    parser.add_argument("--fps", type=float, metavar="X", help="frame rate; folders of images need it")
+    parser.add_argument("--loop", action="store_true", help="begin again at the end of the footage")
+    parser.add_argument("--stream", metavar="NAME", help="name of the camera in what is written (default: from the source)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write scores.jsonl and summary.json here")
+    parser.add_argument("--save-video", action="store_true", help="and annotated.mp4 (needs --out)")
+    parser.add_argument("--timeline", action="store_true", help="and timeline.png (needs --out)")
+    parser.add_argument("--debug", action="store_true", help="more log lines, and tracebacks")
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from edge_runtime.bundle import Bundle
+    from edge_runtime.commands.progress import LiveProgress
+    from edge_runtime.detector import Detector
+    from edge_runtime.pipeline import Pipeline
+
+    _check(arguments)
+    bundle = Bundle.load(arguments.bundle)
+    detector = Detector.open(
+        bundle,
+        precision=arguments.precision,
+        backend=arguments.backend,
+        device=arguments.device,
+        threshold=arguments.threshold,
+        threads=arguments.threads,
+    )
+    detector.keeps_error_maps = arguments.save_video
+    source = _open_source(arguments, bundle)
+    stream = detector.open_stream(arguments.stream or source.stream)
+    state = _open_state(arguments, bundle, stream)
+    if arguments.update == "off":
+        stream.bank.freeze()
+    print(_describe_threshold(bundle, arguments), file=sys.stderr)
+    with ExitStack() as stack:
+        sinks = _open_sinks(arguments, source)
+        progress = stack.enter_context(LiveProgress(source.frame_count))
+        pipeline = Pipeline(detector, source, [*sinks, progress], stream, state=state, on_frame=progress.show)
+        stack.callback(_write_results, pipeline, arguments)
+        _stop_on_signals(pipeline)
+        pipeline.run(arguments.max_frames)
+    summary = pipeline.summary()
+    print(_describe(summary, arguments.out))
+    return EXIT_INTERRUPTED if summary.ended_by == "interrupted" else 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    from edge_runtime.errors import ConfigError
+
+    if (arguments.save_video or arguments.timeline) and arguments.out is None:
+        raise ConfigError("--save-video and --timeline: expected a folder to write to, got none. Say --out DIR.")
+    for name, value in (("--max-frames", arguments.max_frames), ("--threads", arguments.threads)):
+        if value is not None and value < 1:
+            raise ConfigError(f"{name}: expected 1 or more, got {value}.")
+
+
+def _open_source(arguments: argparse.Namespace, bundle: Bundle) -> Source:
+    from edge_runtime.sources import open_source
+
+    uri = f"camera:{arguments.camera}" if arguments.source is None else arguments.source
+    source = open_source(uri, fps=arguments.fps, loop=arguments.loop, stream=arguments.stream)
+    calibrated = bundle.manifest.fps
+    if source.fps and not 0.8 <= source.fps / calibrated <= 1.25:
+        print(
+            f"warning: {uri} has {source.fps:g} frames per second, the bundle was calibrated at {calibrated:g}: its threshold and smoothing "
+            "do not hold. Calibrate it on this camera: make calibrate",
+            file=sys.stderr,
+        )
+    return source
+
+
+def _open_state(arguments: argparse.Namespace, bundle: Bundle, stream: Stream) -> StateStore | None:
+    from edge_runtime.state import StateStore
+
+    if arguments.state is None:
+        return None
+    state = StateStore(arguments.state, stream.name, bundle)
+    if state.load(stream.bank):
+        print(f"memory restored from {state.path}", file=sys.stderr)
+    return state
+
+
+def _open_sinks(arguments: argparse.Namespace, source: Source) -> list[Sink]:
+    if arguments.out is None:
+        return []
+    from edge_runtime.files import unwritable
+    from edge_runtime.sinks.jsonl import JsonLinesSink
+
+    try:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(arguments.out, error) from error
+    sinks: list[Sink] = [JsonLinesSink(arguments.out / "scores.jsonl")]
+    if arguments.save_video:
+        from edge_runtime.sinks.annotated_video import AnnotatedVideoSink
+
+        sinks.append(AnnotatedVideoSink(arguments.out / "annotated.mp4", source.fps or 10.0))
+    return sinks
+
+
+def _stop_on_signals(pipeline: Pipeline) -> None:
+    """The first Ctrl-C or SIGTERM lets the frame at hand finish; a second one interrupts it."""
+
+    def stop(number: int, _: object) -> None:
+        pipeline.stop()
+        signal.signal(number, signal.default_int_handler)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+
+
+def _write_results(pipeline: Pipeline, arguments: argparse.Namespace) -> None:
+    """summary.json and timeline.png, also of a run that an error ended."""
+    if arguments.out is None:
+        return
+    import msgspec
+
+    from edge_runtime.files import write_atomically
+
+    summary = msgspec.json.format(msgspec.json.encode(pipeline.summary()), indent=2)
+    write_atomically(arguments.out / "summary.json", summary + b"\n")
+    if arguments.timeline:
+        from edge_runtime.sinks.timeline import draw_timeline
+
+        draw_timeline(arguments.out / "scores.jsonl", arguments.out / "timeline.png")
+
+
+def _describe_threshold(bundle: Bundle, arguments: argparse.Namespace) -> str:
+    threshold = bundle.precision(arguments.precision).threshold
+    if arguments.threshold is not None:
+        return f"threshold {arguments.threshold:g}, as wished"
+    note = ", extrapolated: the normal footage was too short to show that rate" if threshold.is_extrapolated else ""
+    return f"threshold {threshold.score:.2f} for {threshold.false_alarms_per_hour:g} false alarms per hour{note}"
+
+
+def _describe(summary: Summary, out: Path | None) -> str:
+    latency = summary.latency_ms
+    timing = "" if latency is None else f", {latency.p50:.1f} ms a frame (p99 {latency.p99:.1f})"
+    where = "" if out is None else f" -> {out}"
+    return (
+        f"{summary.bundle}: scored {summary.scored} of {summary.frames} frames at {summary.fps:.1f} fps{timing}; "
+        f"{summary.alarms} alarms, {summary.updates} memory updates; ended by {summary.ended_by}{where}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+"""Clips through the runtime's own detector: calibration and reports see what a camera would."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from edge_runtime.detector import Detector
+from edge_runtime.errors import ConfigError
+from edge_runtime.evaluation.protocols import ClipScores
+from edge_runtime.frames import Frame
+from edge_runtime.score import Score
+from edge_runtime.stream import Stream
+
+__all__ = ["as_clip_scores", "open_evaluation_stream", "score_frames"]
+
+
+def open_evaluation_stream(detector: Detector, *, is_learning: bool) -> Stream:
+    """A stream with the shipped memory, updating or frozen."""
+    stream = detector.open_stream("evaluation")
+    if not is_learning:
+        stream.bank.freeze()
+    return stream
+
+
+def score_frames(detector: Detector, stream: Stream, frames: Iterable[Frame]) -> list[Score]:
+    """The scores of a clip; its first frame has a gap, so nothing of the clip before is left in the window."""
+    scores = (detector.step([(stream, frame)])[0] for frame in frames)
+    return [score for score in scores if score is not None]
+
+
+def as_clip_scores(name: str, scores: Sequence[Score]) -> ClipScores:
+    """The scores of one clip as arrays.
+
+    Raises:
+        ConfigError: there is none: the clip is shorter than a window.
+    """
+    if not scores:
+        raise ConfigError(f"clip {name}: expected a whole window of frames, the clip is shorter. Leave it out.")
+    has_memory = scores[0].query_distance is not None
+    return ClipScores(
+        name=name,
+        first=scores[0].frame,
+        psnr_db=np.array([score.psnr_db for score in scores]),
+        query_distance=np.array([score.query_distance for score in scores], float) if has_memory else None,
+        regular_score=np.array([score.regular_score for score in scores]),
+        local_error=np.array([score.local_error for score in scores]),
+        score=np.array([score.score for score in scores]),
+        memory_updated=np.array([score.memory_updated for score in scores]),
+    )

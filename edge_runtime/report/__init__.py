@@ -1,0 +1,1 @@
+"""Reports: the same detector as at the edge, held against labels."""

@@ -1,0 +1,131 @@
+"""How well a bundle tells normal from anomalous on labelled footage, with the memory updating and frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge_runtime.alarms import find_alarms
+from edge_runtime.bundle import Bundle
+from edge_runtime.detector import Detector
+from edge_runtime.errors import ConfigError
+from edge_runtime.evaluation import EventCounts, MemoryModeResult, check_labels, evaluate, match_alarms, read_labels
+from edge_runtime.evaluation.scoring import as_clip_scores, open_evaluation_stream, score_frames
+from edge_runtime.score import Score
+from edge_runtime.sources import clip_uris, open_source
+
+__all__ = ["AccuracyReport", "ModeReport", "measure_accuracy"]
+
+MODES = {"updating": True, "frozen": False}
+
+
+@dataclass(frozen=True)
+class ModeReport:
+    """One memory mode.
+
+    Attributes:
+        result: AUC by protocol, and what the memory learned.
+        alarms: what the threshold makes of it: events, hits, missed, false alarms.
+        scores: by clip, for plots.
+    """
+
+    result: MemoryModeResult
+    alarms: EventCounts
+    scores: dict[str, list[Score]]
+
+
+@dataclass(frozen=True)
+class AccuracyReport:
+    """Attributes:
+    labels: by clip, (frames,) bool.
+    memory: by mode, `updating` and `frozen`.
+    """
+
+    bundle: str
+    precision: str
+    threshold: float
+    carries_memory: bool
+    labels: dict[str, np.ndarray]
+    memory: dict[str, ModeReport]
+
+
+def measure_accuracy(
+    bundle: Bundle,
+    data: str,
+    labels_at: str,
+    *,
+    precision: str = "fp32",
+    carries_memory: bool = False,
+    on_clip: Callable[[str], None] = lambda name: None,
+) -> AccuracyReport:
+    """Score every labelled clip in both memory modes.
+
+    Args:
+        data: folder of clips.
+        labels_at: CSV `clip,frame,anomalous`, or a folder of masks.
+        carries_memory: what one clip taught stays for the next, in the clips' order (as in the authors' release); else the
+            memory is reset before each clip.
+        on_clip: called with each clip's name when it begins.
+
+    Raises:
+        ConfigError: labels that do not match the frames.
+    """
+    labels = read_labels(labels_at)
+    clips = clip_uris(data)
+    threshold = bundle.precision(precision).threshold
+    modes = {}
+    for mode, is_learning in MODES.items():
+        detector = Detector.open(bundle, precision=precision)
+        stream = open_evaluation_stream(detector, is_learning=is_learning)
+        scores: dict[str, list[Score]] = {}
+        counts: dict[str, int] = {}
+        for name, uri in clips.items():
+            on_clip(name)
+            if not carries_memory:
+                stream.bank.reset()
+            frames = list(open_source(uri, fps=bundle.manifest.fps, stream=name))
+            counts[name] = len(frames)
+            check_labels(labels, {name: len(frames)})
+            scores[name] = score_frames(detector, stream, frames)
+        check_labels(labels, counts)
+        result = evaluate([as_clip_scores(*item) for item in scores.items()], labels, bundle.manifest.paper_weight)
+        modes[mode] = ModeReport(result, _count_alarms(scores, labels, threshold.score, threshold.hold_s), scores)
+    return AccuracyReport(bundle.manifest.name, precision, threshold.score, carries_memory, labels, modes)
+
+
+def count_events(clips: dict[str, list[Score]], threshold: float, hold_s: float) -> dict[str, EventCounts]:
+    """Alarms against the truth that the scores themselves carry, clip by clip.
+
+    Raises:
+        ConfigError: a score whose source does not know the truth.
+    """
+    for name, scores in clips.items():
+        if any(score.truth is None for score in scores):
+            raise ConfigError(f"{name}: expected a source that knows its truth (synthetic:), this one does not. Use edge-report accuracy.")
+    truths = {name: np.array([bool(score.truth) for score in scores]) for name, scores in clips.items()}
+    return {name: _match(scores, truths[name], threshold, hold_s) for name, scores in clips.items()}
+
+
+def _count_alarms(clips: dict[str, list[Score]], labels: dict[str, np.ndarray], threshold: float, hold_s: float) -> EventCounts:
+    matched = [
+        _match(scores, labels[name][scores[0].frame : scores[0].frame + len(scores)], threshold, hold_s) for name, scores in clips.items()
+    ]
+    return sum_counts(matched)
+
+
+def sum_counts(counts: list[EventCounts]) -> EventCounts:
+    """The counts of several clips together."""
+    return EventCounts(
+        events=sum(count.events for count in counts),
+        hits=sum(count.hits for count in counts),
+        missed=sum(count.missed for count in counts),
+        false_alarms=sum(count.false_alarms for count in counts),
+    )
+
+
+def _match(scores: list[Score], truth: np.ndarray, threshold: float, hold_s: float) -> EventCounts:
+    times_s = np.array([score.time_s for score in scores])
+    alarms = find_alarms(np.array([score.score for score in scores]), times_s, threshold, hold_s)
+    return match_alarms([(alarm.started_s, alarm.ended_s) for alarm in alarms], truth, times_s)

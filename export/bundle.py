@@ -1,0 +1,222 @@
+"""A bundle from a training run: split, export, check, calibrate, and only then put in place."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import platform
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import onnxruntime
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from calibration.clips import NormalClip
+from calibration.score import CalibrationSettings, calibrate
+from edge_runtime.bundle import (
+    SCHEMA,
+    Bundle,
+    FileSpec,
+    GateSpec,
+    GraphSpec,
+    Manifest,
+    ModelSpec,
+    PoolSpec,
+    Precision,
+    UpdateSpec,
+    encode_manifest,
+)
+from edge_runtime.errors import ConfigError
+from edge_runtime.score_scale import ScoreScale, Threshold
+from export.onnx_graphs import OPSET, export_graph
+from export.parity import check_parity, parity
+from export.split import split
+from train.checkpoint import load_checkpoint
+from train.config import TrainConfig, parse_config
+from train.data import Segment, Windows, load_segments
+from train.models import Mnad, build_model
+
+__all__ = ["BundleSettings", "Run", "load_run", "make_bundle", "write_graphs"]
+
+PARITY_WINDOWS = 8
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BundleSettings:
+    """What the training run does not decide.
+
+    Attributes:
+        name: of the bundle; the run's configuration's where None.
+        update, update_rate, drift_limit: how the memory learns at the edge; see `UpdateSpec`.
+    """
+
+    name: str | None = None
+    precisions: tuple[str, ...] = ("fp32", "fp16")
+    update: str = "ema"
+    update_rate: float = 0.01
+    drift_limit: float = 0.25
+    calibration: CalibrationSettings = field(default_factory=CalibrationSettings)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training run as `train` left it: the best model, and what was held out.
+
+    Attributes:
+        items: (M, D), or None for the model without memory.
+        facts: `run.json`.
+        epoch: of the best model.
+    """
+
+    path: Path
+    config: TrainConfig
+    model: Mnad
+    items: Tensor | None
+    facts: dict[str, Any]
+    epoch: int
+
+    @property
+    def held_out(self) -> list[NormalClip]:
+        """The clips that training did not see."""
+        return [NormalClip(**segment) for segment in self.facts["held_out"]]
+
+
+def load_run(path: Path) -> Run:
+    """Read a run's best model.
+
+    Raises:
+        ConfigError: there is no run, or it is broken.
+    """
+    try:
+        facts = json.loads((path / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: expected a training run (run.json), got '{error}'. Train first: make train CONFIG=… DATA=… OUT=…") from error
+    config = parse_config(facts["configuration"], str(path / "run.json"))
+    checkpoint = load_checkpoint(path / "best.safetensors")
+    model = build_model(config)
+    model.load_state_dict(checkpoint.part("model"))
+    return Run(path, config, model.eval(), checkpoint.tensors.get("memory.items"), facts, checkpoint.facts["epoch"])
+
+
+def make_bundle(run: Run, out: Path, settings: BundleSettings) -> Bundle:
+    """Write a bundle to `out`; what was there is replaced when the new one is complete.
+
+    Raises:
+        BundleError: the exported graphs are too far from the model.
+        SourceError, ConfigError: the held-out clips are gone or too short.
+    """
+    if out.exists() and not (out / "manifest.json").exists():
+        raise ConfigError(f"{out}: expected a bundle or nothing there, found something else. Say another OUT=.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as work:
+        draft = Path(work) / "bundle"
+        draft.mkdir()
+        bundle = _write_draft(run, draft, settings)
+        bundle = _with_parity(bundle, run)
+        log.info("calibrating on %s", ", ".join(clip.name for clip in run.held_out))
+        manifest = calibrate(bundle, run.held_out, settings.calibration)
+        (draft / "manifest.json").write_bytes(encode_manifest(manifest))
+        Bundle.load(draft)
+        _keep_model_card(out, draft)
+        _swap(draft, out, Path(work) / "before")
+    return Bundle.load(out)
+
+
+def write_graphs(model: Mnad, precision: str, folder: Path) -> tuple[GraphSpec, GraphSpec]:
+    """Export encoder and decoder of one precision into a folder."""
+    halves = split(model, precision)
+    spec = model.input_spec
+    clip = torch.zeros(1, spec.frames, spec.channels, spec.height, spec.width)
+    with torch.no_grad():
+        encoded = dict(zip(halves.encoder.outputs, halves.encoder(clip), strict=True))
+    given = encoded | {"read": encoded["query"], "target": clip[:, 0]}
+    return (
+        export_graph(halves.encoder, {"clip": clip}, halves.encoder.outputs, folder / f"encoder.{precision}.onnx"),
+        export_graph(
+            halves.decoder,
+            {name: given[name] for name in halves.decoder.inputs},
+            halves.decoder.outputs,
+            folder / f"decoder.{precision}.onnx",
+        ),
+    )
+
+
+def _write_draft(run: Run, folder: Path, settings: BundleSettings) -> Bundle:
+    """Graphs, memory and a manifest without parity or calibration; it does not leave the work folder."""
+    uncalibrated = ScoreScale("local_error", 1, (0.0, 1.0), 1.0)
+    threshold = Threshold(0.0, settings.calibration.false_alarms_per_hour, is_extrapolated=True, hold_s=settings.calibration.hold_s)
+    precisions = {
+        name: Precision(*write_graphs(run.model, name, folder), uncalibrated, threshold, parity={}, verdict="")
+        for name in settings.precisions
+    }
+    pools = {} if run.items is None else {"memory": run.items.contiguous()}
+    content = safetensors.torch.save(pools)
+    (folder / "memory.safetensors").write_bytes(content)
+    manifest = Manifest(
+        schema=SCHEMA,
+        name=settings.name or run.config.name,
+        model=ModelSpec(run.config.model.name, msgspec.to_builtins(run.config)),
+        input=run.config.input,
+        fps=run.facts["fps"],
+        pools=tuple(PoolSpec(name, "query", "read", "softmax", settings.update) for name in pools),
+        memory=FileSpec("memory.safetensors", hashlib.sha256(content).hexdigest()),
+        gate=GateSpec(limit=0.0),
+        update=UpdateSpec(settings.update_rate, run.config.memory.write_scale, settings.drift_limit),
+        paper_weight=0.6,
+        precisions=precisions,
+        provenance=_provenance(run, settings),
+    )
+    (folder / "manifest.json").write_bytes(encode_manifest(manifest))
+    return Bundle.load(folder)
+
+
+def _with_parity(bundle: Bundle, run: Run) -> Bundle:
+    """Hold every precision against the PyTorch model on windows of the held-out clips."""
+    segments = [Segment(**segment) for segment in run.facts["held_out"]]
+    windows = Windows(load_segments(segments, run.config.input, run.facts["fps"]), run.config.input)
+    chosen = [batch for _, batch in zip(range(PARITY_WINDOWS), windows.batches(1, np.random.default_rng(0)), strict=False)]
+    precisions = {}
+    for name, precision in bundle.manifest.precisions.items():
+        differences = parity(bundle, name, run.model, run.items, chosen)
+        check_parity(differences, name)
+        precisions[name] = replace(precision, parity=differences)
+    return replace(bundle, manifest=replace(bundle.manifest, precisions=precisions))
+
+
+def _provenance(run: Run, settings: BundleSettings) -> dict[str, Any]:
+    return {
+        "training_clips": [segment["name"] for segment in run.facts["training"]],
+        "held_out_clips": [segment["name"] for segment in run.facts["held_out"]],
+        "epoch": run.epoch,
+        "seed": run.config.seed,
+        "calibration": asdict(settings.calibration),
+        "trained_with": run.facts["versions"],
+        "exported_with": {
+            "python": platform.python_version(),
+            "torch": str(torch.__version__),
+            "onnxruntime": onnxruntime.__version__,
+            "opset": OPSET,
+        },
+    }
+
+
+def _keep_model_card(before: Path, draft: Path) -> None:
+    card = before / "README.md"
+    if card.exists():
+        shutil.copy(card, draft)
+
+
+def _swap(draft: Path, out: Path, aside: Path) -> None:
+    if out.exists():
+        out.rename(aside)
+    draft.rename(out)

@@ -1,0 +1,76 @@
+"""Modules to ONNX files that every engine reads: opset 17, IR 8, one file, fixed names, an open batch axis."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from edge_runtime.bundle import GraphSpec, TensorSpec
+
+__all__ = ["IR_VERSION", "OPSET", "export_graph"]
+
+OPSET = 17
+IR_VERSION = 8
+
+
+def export_graph(module: nn.Module, inputs: Mapping[str, Tensor], outputs: tuple[str, ...], path: Path) -> GraphSpec:
+    """Trace a module and write it to `path`.
+
+    Args:
+        inputs: by name, in the module's order, batch axis first.
+        outputs: names, in the module's order.
+
+    Returns:
+        The file's name, hash and tensors, for the manifest.
+    """
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        # The tracing exporter is deprecated, but the newer one begins at opset 18; TensorRT 8.6 ends at 17.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module,
+            tuple(inputs.values()),
+            buffer,
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_axes={name: {0: "batch"} for name in (*inputs, *outputs)},
+        )
+    model = onnx.load_from_string(buffer.getvalue())
+    model.ir_version = IR_VERSION
+    with torch.no_grad():
+        examples = module(*inputs.values())
+    for value, example in zip(model.graph.output, examples, strict=True):
+        _name_shape(value, example)
+    onnx.checker.check_model(model, full_check=True)
+    content = model.SerializeToString(deterministic=True)
+    path.write_bytes(content)
+    return GraphSpec(
+        file=path.name,
+        sha256=hashlib.sha256(content).hexdigest(),
+        inputs=tuple(map(_tensor_spec, model.graph.input)),
+        outputs=tuple(map(_tensor_spec, model.graph.output)),
+    )
+
+
+def _name_shape(value: onnx.ValueInfoProto, example: Tensor) -> None:
+    """State an output's shape: the tracer leaves axes behind a Reshape open that are not."""
+    shape = value.type.tensor_type.shape
+    del shape.dim[:]
+    shape.dim.add().dim_param = "batch"
+    for length in example.shape[1:]:
+        shape.dim.add().dim_value = length
+
+
+def _tensor_spec(value: onnx.ValueInfoProto) -> TensorSpec:
+    kind = value.type.tensor_type
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
+    return TensorSpec(value.name, dtype, tuple(axis.dim_param or axis.dim_value for axis in kind.shape.dim))

@@ -146,9 +146,7 @@ def _choose_on_pseudo_anomalies(
     """Smoothing in frames and λ, from the held-out clips with and without pseudo-anomalies in them."""
     rng = np.random.default_rng(settings.seed)
     fps = bundle.manifest.fps
-    replays = {
-        f"{name}-{i}": add_fast_forwards(clip, fps, rng) for name, clip in frames.items() for i in range(settings.pseudo_rounds)
-    }
+    replays = {f"{name}-{i}": add_fast_forwards(clip, fps, rng) for name, clip in frames.items() for i in range(settings.pseudo_rounds)}
     if not any(frame.truth for replay in replays.values() for frame in replay):
         raise ConfigError("calibration: expected clips of 6 s or more, these leave no room for a pseudo-anomaly. Use longer clips.")
     normal = _score_clips(bundle, precision, frames.values(), is_learning=True)
@@ -163,9 +161,7 @@ def _choose_on_pseudo_anomalies(
     return _best(peak_by_frames), _best(auc_by_weight)
 
 
-def _median_peak(
-    normal: Sequence[Sequence[Score]], replays: Iterable[Sequence[Score]], quantity: str, smoothing_frames: int
-) -> float:
+def _median_peak(normal: Sequence[Sequence[Score]], replays: Iterable[Sequence[Score]], quantity: str, smoothing_frames: int) -> float:
     """The score that the middle one of the pseudo-anomalies reaches: an alarm is raised by a peak, not by every frame."""
     values = np.concatenate([_smoothed(clip, quantity, smoothing_frames) for clip in normal])
     scale = ScoreScale.fit(values, quantity, smoothing_frames)

@@ -1,13 +1,13 @@
 """Memory-guided video anomaly detection on edge devices.
 
-    from edge_runtime import Bundle, Detector, open_source
+from edge_runtime import Bundle, Detector, open_source
 
-    detector = Detector.open(Bundle.load("bundles/ped2-lite"))
-    stream = detector.open_stream()
-    for frame in open_source("gate.mp4"):
-        [score] = detector.step([(stream, frame)])
-        if score and score.is_anomalous:
-            print(f"{score.time_s:.1f} s: {score.score:.1f}")
+detector = Detector.open(Bundle.load("bundles/ped2-lite"))
+stream = detector.open_stream()
+for frame in open_source("gate.mp4"):
+    [score] = detector.step([(stream, frame)])
+    if score and score.is_anomalous:
+        print(f"{score.time_s:.1f} s: {score.score:.1f}")
 """
 
 from __future__ import annotations

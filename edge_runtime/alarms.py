@@ -138,10 +138,7 @@ def _end_detail(alarm: Alarm) -> dict[str, float | int | str]:
 
 def _check_series(scores: np.ndarray, times_s: np.ndarray) -> None:
     if scores.ndim != 1 or scores.shape != times_s.shape:
-        raise ShapeError(
-            f"scores and times_s: expected (N,) and (N,), got {scores.shape} and {times_s.shape}. "
-            "Give one time per score."
-        )
+        raise ShapeError(f"scores and times_s: expected (N,) and (N,), got {scores.shape} and {times_s.shape}. Give one time per score.")
     if np.isnan(scores).any() or np.isnan(times_s).any():
         raise ShapeError("scores and times_s: expected numbers, got NaNs. Leave out frames without a score.")
     if (np.diff(times_s) < 0).any():

@@ -75,9 +75,7 @@ def fit(image: np.ndarray, spec: InputSpec) -> np.ndarray:
         ShapeError: the image is not (H, W, 3) uint8.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ShapeError(
-            f"frame: expected (H, W, 3) uint8 BGR, got {image.shape} {image.dtype}. Convert it before handing it over."
-        )
+        raise ShapeError(f"frame: expected (H, W, 3) uint8 BGR, got {image.shape} {image.dtype}. Convert it before handing it over.")
     cv2 = opencv()
     if spec.channels == 1:
         image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)

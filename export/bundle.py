@@ -100,7 +100,9 @@ def load_run(path: Path) -> Run:
     try:
         facts = json.loads((path / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: expected a training run (run.json), got '{error}'. Train first: make train CONFIG=… DATA=… OUT=…") from error
+        raise ConfigError(
+            f"{path}: expected a training run (run.json), got '{error}'. Train first: make train CONFIG=… DATA=… OUT=…"
+        ) from error
     config = parse_config(facts["configuration"], str(path / "run.json"))
     checkpoint = load_checkpoint(path / "best.safetensors")
     model = build_model(config)

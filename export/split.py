@@ -29,9 +29,7 @@ class SplitModel:
 def split(model: Mnad, precision: str) -> SplitModel:
     """Copy a trained model into two modules of a precision, batch norms folded into the convolutions before them."""
     fused = _fuse(copy.deepcopy(model).eval()).to(DTYPES[precision])
-    return SplitModel(
-        EncoderGraph(fused, DTYPES[precision]).eval(), DecoderGraph(fused, DTYPES[precision], model.has_memory).eval()
-    )
+    return SplitModel(EncoderGraph(fused, DTYPES[precision]).eval(), DecoderGraph(fused, DTYPES[precision], model.has_memory).eval())
 
 
 class EncoderGraph(nn.Module):

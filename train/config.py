@@ -6,12 +6,12 @@ Where the MNAD paper and its authors' release differ, the choice is a key here, 
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 import msgspec
+import tomllib
 
 from edge_runtime.errors import ConfigError
 from edge_runtime.preprocess import InputSpec

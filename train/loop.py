@@ -21,7 +21,7 @@ from train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from train.config import TrainConfig
 from train.data import Footage, Windows, cache_footage
 from train.losses import Losses, mnad_losses
-from train.memory import MemoryHealth, memory_health
+from train.memory import memory_health
 from train.models import Mnad, build_model
 
 __all__ = ["train"]

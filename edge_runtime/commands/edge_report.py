@@ -28,7 +28,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="edge-report", description=__doc__)
     kinds = parser.add_subparsers(required=True, metavar="KIND")
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--bundle", type=Path, default=Path(os.environ.get("EDGE_BUNDLE", "bundle")), help="default: $EDGE_BUNDLE, else ./bundle")
+    common.add_argument(
+        "--bundle", type=Path, default=Path(os.environ.get("EDGE_BUNDLE", "bundle")), help="default: $EDGE_BUNDLE, else ./bundle"
+    )
     common.add_argument("--precision", choices=("fp32", "fp16", "int8"), default="fp32", help="of the graphs; the bundle must have it")
     common.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the report")
     common.add_argument("--debug", action="store_true", help="more log lines, and tracebacks")

@@ -42,7 +42,9 @@ def _parser() -> argparse.ArgumentParser:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--camera", type=int, metavar="N", help="the N-th local camera")
     source.add_argument("--source", metavar="URI", help="video, folder or wildcard of images, synthetic:?seed=7&frames=400")
-    parser.add_argument("--bundle", type=Path, default=Path(os.environ.get("EDGE_BUNDLE", "bundle")), help="default: $EDGE_BUNDLE, else ./bundle")
+    parser.add_argument(
+        "--bundle", type=Path, default=Path(os.environ.get("EDGE_BUNDLE", "bundle")), help="default: $EDGE_BUNDLE, else ./bundle"
+    )
     parser.add_argument("--backend", choices=("auto", "onnxruntime"), default="auto", help="what runs the graphs")
     parser.add_argument("--device", choices=("auto", "cpu"), default="auto", help="where")
     parser.add_argument("--precision", choices=("fp32", "fp16", "int8"), default="fp32", help="of the graphs; the bundle must have it")

@@ -146,7 +146,7 @@ def _distance(items: np.ndarray, addressed: Addressed) -> np.ndarray:
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
     """Weights (M, K) that sum to one over the items (MNAD, eq. 4)."""
-    weights = np.exp(logits - logits.max(axis=0))
+    weights: np.ndarray = np.exp(logits - logits.max(axis=0))
     weights /= weights.sum(axis=0)
     return weights
 
@@ -185,14 +185,12 @@ def _ema_rule(items: np.ndarray, direction: np.ndarray, rate: float) -> np.ndarr
 
 def _unit_rows(rows: np.ndarray) -> np.ndarray:
     lengths = np.sqrt(np.einsum("md,md->m", rows, rows, dtype=np.float64))[:, None]
-    return (rows / np.maximum(lengths, 1e-12)).astype(np.float32)
+    return np.asarray(rows / np.maximum(lengths, 1e-12), np.float32)
 
 
 def _drift(items: np.ndarray, shipped: np.ndarray) -> float:
     dots = np.einsum("md,md->m", items, shipped, dtype=np.float64)
-    lengths = np.sqrt(
-        np.einsum("md,md->m", items, items, dtype=np.float64) * np.einsum("md,md->m", shipped, shipped, dtype=np.float64)
-    )
+    lengths = np.sqrt(np.einsum("md,md->m", items, items, dtype=np.float64) * np.einsum("md,md->m", shipped, shipped, dtype=np.float64))
     return max(1.0 - float((dots / np.maximum(lengths, 1e-12)).min()), 0.0)
 
 

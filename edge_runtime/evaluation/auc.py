@@ -46,8 +46,7 @@ def _mid_ranks(values: np.ndarray) -> np.ndarray:
 def _check_scores(scores: np.ndarray, labels: np.ndarray) -> None:
     if scores.ndim != 1 or scores.shape != labels.shape:
         raise ShapeError(
-            f"AUC: expected scores (N,) and labels (N,), got {scores.shape} and {labels.shape}. "
-            "Give one label per scored frame."
+            f"AUC: expected scores (N,) and labels (N,), got {scores.shape} and {labels.shape}. Give one label per scored frame."
         )
     if labels.dtype != np.bool_:
         raise ShapeError(f"AUC, labels: expected bool, got {labels.dtype}. Compare first, for example: labels == 1")

@@ -28,9 +28,7 @@ class EventCounts:
     false_alarms: int
 
 
-def match_alarms(
-    alarms: Sequence[tuple[float, float]], truth: np.ndarray, times_s: np.ndarray, slack_s: float = 1.0
-) -> EventCounts:
+def match_alarms(alarms: Sequence[tuple[float, float]], truth: np.ndarray, times_s: np.ndarray, slack_s: float = 1.0) -> EventCounts:
     """Hold the alarms of one clip against its truth.
 
     One alarm over two anomalies hits both; two alarms in one anomaly are one hit.
@@ -45,10 +43,7 @@ def match_alarms(
         ShapeError: the arrays are not (N,) and (N,).
     """
     if truth.ndim != 1 or truth.shape != times_s.shape:
-        raise ShapeError(
-            f"truth and times_s: expected (N,) and (N,), got {truth.shape} and {times_s.shape}. "
-            "Give one time per label."
-        )
+        raise ShapeError(f"truth and times_s: expected (N,) and (N,), got {truth.shape} and {times_s.shape}. Give one time per label.")
     events = [(start_s, end_s + slack_s) for start_s, end_s in _runs(truth, times_s)]
     hits = sum(any(_overlap(event, alarm) for alarm in alarms) for event in events)
     false_alarms = sum(not any(_overlap(event, alarm) for event in events) for alarm in alarms)

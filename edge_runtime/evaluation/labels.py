@@ -60,9 +60,7 @@ def check_labels(labels: Mapping[str, np.ndarray], frame_counts: Mapping[str, in
             f"missing: {_listed(missing)}. Name the clips in the labels as the folders or videos of the footage."
         )
     wrong = [
-        f"{name} has {count} frames and {len(labels[name])} labels"
-        for name, count in frame_counts.items()
-        if len(labels[name]) != count
+        f"{name} has {count} frames and {len(labels[name])} labels" for name, count in frame_counts.items() if len(labels[name]) != count
     ]
     if wrong:
         raise ConfigError(
@@ -80,8 +78,7 @@ def _read_csv(path: Path) -> dict[str, np.ndarray]:
         clip, frame, is_anomalous = _parse_row(f"{path}, line {line}", row)
         if frame in clips[clip]:
             raise ConfigError(
-                f"{path}, line {line}: expected each frame once, got clip {clip} frame {frame} again. "
-                "Remove one of the lines."
+                f"{path}, line {line}: expected each frame once, got clip {clip} frame {frame} again. Remove one of the lines."
             )
         clips[clip][frame] = is_anomalous
     if not clips:
@@ -99,9 +96,7 @@ def _csv_rows(path: Path) -> list[tuple[int, list[str]]]:
         raise ConfigError(f"{path}: expected a CSV in UTF-8, got '{error}'. Save the labels as text.") from error
     if not rows or rows[0][1] != HEADER:
         got = ",".join(rows[0][1])[:80] if rows else "an empty file"
-        raise ConfigError(
-            f"{path}, line 1: expected the header '{','.join(HEADER)}', got '{got}'. Write it above the rest."
-        )
+        raise ConfigError(f"{path}, line 1: expected the header '{','.join(HEADER)}', got '{got}'. Write it above the rest.")
     return rows[1:]
 
 
@@ -109,8 +104,7 @@ def _parse_row(place: str, row: list[str]) -> tuple[str, int, bool]:
     is_well_formed = len(row) == len(HEADER) and row[0] and row[1].isdecimal() and row[2] in ("0", "1")
     if not is_well_formed:
         raise ConfigError(
-            f"{place}: expected a clip's name, a frame from 0 and 0 or 1, got '{','.join(row)}'. "
-            "Mend the line; it looks like this: 01,17,1"
+            f"{place}: expected a clip's name, a frame from 0 and 0 or 1, got '{','.join(row)}'. Mend the line; it looks like this: 01,17,1"
         )
     return row[0], int(row[1]), row[2] == "1"
 
@@ -129,9 +123,7 @@ def _read_masks(folder: Path) -> dict[str, np.ndarray]:
     try:
         clips = list_clips(folder)
     except SourceOpenError as error:
-        raise ConfigError(
-            f"labels {folder}: expected masks <clip>/<frame>.png, found none. Check the folder."
-        ) from error
+        raise ConfigError(f"labels {folder}: expected masks <clip>/<frame>.png, found none. Check the folder.") from error
     return {clip.name: _read_clip_masks(clip) for clip in clips}
 
 

@@ -103,9 +103,7 @@ def evaluate(clips: Sequence[ClipScores], labels: Mapping[str, np.ndarray], pape
     if not clips:
         raise ConfigError("evaluation: expected scored clips, got none. Are the clips longer than the model's window?")
     if not 0 <= paper_weight <= 1:
-        raise ConfigError(
-            f"paper_weight: expected a number in [0, 1], got {paper_weight}. MNAD has 0.6 for prediction."
-        )
+        raise ConfigError(f"paper_weight: expected a number in [0, 1], got {paper_weight}. MNAD has 0.6 for prediction.")
     truth = np.concatenate([_scored_labels(clip, labels) for clip in clips])
     updated = np.concatenate([clip.memory_updated for clip in clips]).astype(bool)
     return MemoryModeResult(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import ModuleType
+from typing import cast
 
 import numpy as np
 
@@ -95,9 +96,9 @@ def _check_tensors(found: list[object], wanted: tuple[TensorSpec, ...], origin: 
 
 def _library() -> ModuleType:
     try:
-        import onnxruntime
+        import onnxruntime as library
     except ImportError as error:
         raise BackendUnavailable(
             f"ONNX Runtime: expected the module onnxruntime, got '{error}'. Install it: pip install 'edge-runtime[cpu]'"
         ) from error
-    return onnxruntime
+    return cast(ModuleType, library)

@@ -228,9 +228,7 @@ class _Painter:
         self._cv2.polylines(panel, [points], False, _WHITE, px(1), self._cv2.LINE_AA)
         self._cv2.polylines(panel[:middle], [points], False, _RED, px(2), self._cv2.LINE_AA)
 
-    def _text(
-        self, image: np.ndarray, words: str, at: tuple[int, int], size: float, colour: _Colour, *, bold: bool = False
-    ) -> None:
+    def _text(self, image: np.ndarray, words: str, at: tuple[int, int], size: float, colour: _Colour, *, bold: bool = False) -> None:
         """Write with the bottom left corner at (x, y)."""
         scale, thickness = size * self._layout.scale, self._layout.px(1)
         self._cv2.putText(image, words, at, self._font(bold), scale, colour, thickness, self._cv2.LINE_AA)

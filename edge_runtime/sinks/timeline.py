@@ -143,7 +143,7 @@ def _draw_stream(axes: Any, updates_axes: Any, name: str, recording: _Recording)
     _draw_updates(updates_axes, edges, columns)
     alarms = "1 alarm" if recording.alarms == 1 else f"{recording.alarms} alarms"
     axes.set_title(f"{name}: {alarms} in {duration_s / unit_s:.1f} {unit}", loc="left", fontsize=11)
-    axes.set_ylabel("score (−log₁₀ probability)")  # noqa: RUF001  (a minus, not a hyphen)
+    axes.set_ylabel("score (−log₁₀ probability)")
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=6, frameon=False, fontsize=9, borderaxespad=0.2)
     updates_axes.set_xlabel(f"time ({unit})")
     for each in (axes, updates_axes):

@@ -48,9 +48,7 @@ RISES = {
     "cart": 1.2,
 }  # height of the box / person's height
 SHIFT = 4  # OpenCV takes sixteenths of a pixel, so that slow walkers glide
-ROUND_END = np.array(
-    [(cos(turn), sin(turn)) for turn in (-pi / 2, -pi / 4, 0, pi / 4, pi / 2)]
-)  # of a limb to the right
+ROUND_END = np.array([(cos(turn), sin(turn)) for turn in (-pi / 2, -pi / 4, 0, pi / 4, pi / 2)])  # of a limb to the right
 DRIVER_SHIRT = (86, 82, 78)
 
 
@@ -143,9 +141,7 @@ class Canvas:
     def box(self, left: float, top: float, right: float, bottom: float, colour: Colour) -> None:
         self.polygon([(left, top), (right, top), (right, bottom), (left, bottom)], colour)
 
-    def disc(
-        self, centre: Point, radius: float, colour: Colour, *, flat: float = 1.0, width: float | None = None
-    ) -> None:
+    def disc(self, centre: Point, radius: float, colour: Colour, *, flat: float = 1.0, width: float | None = None) -> None:
         """Draw an upright ellipse, `flat` times as high as wide; only its outline where a width is given."""
         thickness = -1 if width is None else max(1, round(width * self._scale[0]))
         axes = self._fixed((radius, radius * flat))
@@ -323,12 +319,8 @@ def _draw_trunk(canvas: Canvas, actor: Actor, hip: Point, shoulder: Point, heigh
     canvas.limb((waist[0] + lit, waist[1]), (chest[0] + lit, chest[1]), 0.05 * height, _shaded(actor.upper, 1.16))
     head = _between(hip, shoulder, 1.33)
     canvas.limb(shoulder, head, 0.06 * height, _shaded(actor.skin, 0.85))
-    canvas.disc(
-        (head[0] - actor.facing * 0.008 * height, head[1] - 0.012 * height), 0.066 * height, actor.hair, flat=1.1
-    )
-    canvas.disc(
-        (head[0] + actor.facing * 0.018 * height, head[1] + 0.014 * height), 0.05 * height, actor.skin, flat=1.12
-    )
+    canvas.disc((head[0] - actor.facing * 0.008 * height, head[1] - 0.012 * height), 0.066 * height, actor.hair, flat=1.1)
+    canvas.disc((head[0] + actor.facing * 0.018 * height, head[1] + 0.014 * height), 0.05 * height, actor.skin, flat=1.12)
 
 
 def _draw_cyclist(canvas: Canvas, actor: Actor, feet: Point, height: float, stride: float) -> None:
@@ -337,9 +329,7 @@ def _draw_cyclist(canvas: Canvas, actor: Actor, feet: Point, height: float, stri
 
     steel = _shaded(actor.lower, 0.5)
     hub, seat, bar, hip, shoulder = at(0, 0.25), at(-0.12, 0.56), at(0.24, 0.66), at(-0.12, 0.62), at(0.1, 0.95)
-    pedals = [
-        (hub[0] + 0.1 * height * cos(stride + turn), hub[1] + 0.1 * height * sin(stride + turn)) for turn in (pi, 0)
-    ]
+    pedals = [(hub[0] + 0.1 * height * cos(stride + turn), hub[1] + 0.1 * height * sin(stride + turn)) for turn in (pi, 0)]
     for wheel in (at(-0.36, 0.22), at(0.36, 0.22)):
         canvas.disc(wheel, 0.215 * height, (40, 40, 42), width=0.035 * height)
         for turn in (0, pi / 3, 2 * pi / 3):

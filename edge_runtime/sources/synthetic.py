@@ -99,9 +99,7 @@ class SyntheticSource:
         self.stream = stream or "synthetic"
 
     @classmethod
-    def from_uri(
-        cls, uri: str, *, fps: float | None = None, loop: bool = False, stream: str | None = None
-    ) -> SyntheticSource:
+    def from_uri(cls, uri: str, *, fps: float | None = None, loop: bool = False, stream: str | None = None) -> SyntheticSource:
         """Open `synthetic:` or, for example, `synthetic:?seed=7&frames=400&anomalies=off`.
 
         Args:

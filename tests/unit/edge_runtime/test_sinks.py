@@ -62,9 +62,7 @@ def test_a_scored_frame_has_exactly_the_promised_keys(tmp_path: Path) -> None:
 
 
 def test_truth_and_extra_are_written_only_where_there_are_any(tmp_path: Path) -> None:
-    known, more = written(
-        tmp_path / "scores.jsonl", score_of(0, truth=False), score_of(1, extra={"distance_motion": 0.5})
-    )
+    known, more = written(tmp_path / "scores.jsonl", score_of(0, truth=False), score_of(1, extra={"distance_motion": 0.5}))
     assert set(known) - set(KEYS) == {"truth"} and known["truth"] is False
     assert set(more) - set(KEYS) == {"extra"} and more["extra"] == {"distance_motion": 0.5}
 
@@ -210,9 +208,7 @@ def test_an_alarm_has_a_red_border_and_a_normal_frame_none(av: Any, tmp_path: Pa
 def test_the_heat_rises_with_the_error_and_leaves_quiet_frames_clear(av: Any, tmp_path: Path) -> None:
     for name, error in (("none", 0.0), ("quiet", 0.03**2), ("loud", 0.3**2)):
         film(tmp_path / f"{name}.mp4", [frame_of(0)], error=error)
-    none, quiet, loud = (
-        pictures(av, tmp_path / f"{name}.mp4")[0][200, 250].astype(int) for name in ("none", "quiet", "loud")
-    )
+    none, quiet, loud = (pictures(av, tmp_path / f"{name}.mp4")[0][200, 250].astype(int) for name in ("none", "quiet", "loud"))
     assert np.abs(quiet - none).max() < 10
     assert loud[2] - none[2] > 40  # redder
 
@@ -279,9 +275,7 @@ def matplotlib() -> Any:
 
 
 def test_a_timeline_shows_a_run_with_alarm_gap_and_truth(matplotlib: Any, tmp_path: Path) -> None:
-    scores: list[Score | Event] = [
-        score_of(index, 4.0 if 40 <= index < 60 else 1.0, truth=index > 45) for index in range(100)
-    ]
+    scores: list[Score | Event] = [score_of(index, 4.0 if 40 <= index < 60 else 1.0, truth=index > 45) for index in range(100)]
     scores[60:60] = [event_of("alarm_end", 60, peak_score=4.0), event_of("gap", 60, reason="reconnect")]
     scores.insert(40, event_of("alarm_start", 40))
     written(tmp_path / "scores.jsonl", *scores)

@@ -1,0 +1,51 @@
+"""Every clip's score against its labels, in one picture without a single frame of the data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from edge_runtime.errors import BackendUnavailable
+from edge_runtime.files import replacing
+from edge_runtime.report.accuracy import AccuracyReport
+
+__all__ = ["draw_scores"]
+
+COLUMNS = 4
+SCORE, LABEL, THRESHOLD = "#1f3b57", "#e5484d", "#8a8f98"
+
+
+def draw_scores(report: AccuracyReport, path: Path) -> None:
+    """Draw the causal score of every clip, memory updating; labelled frames are shaded.
+
+    Raises:
+        BackendUnavailable: matplotlib is not installed.
+        SinkError: the picture cannot be written.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise BackendUnavailable(
+            f"matplotlib: expected to import it, got '{error}'. Install it: pip install 'edge-runtime[report]'"
+        ) from error
+    mode = report.memory["updating"]
+    rows = -(-len(mode.scores) // COLUMNS)
+    figure = Figure(figsize=(12, 0.6 + 1.7 * rows), dpi=100, layout="constrained")
+    axes = figure.subplots(rows, COLUMNS, squeeze=False, sharey=True).ravel()
+    for axis in axes[len(mode.scores) :]:
+        axis.set_visible(False)
+    for axis, (name, scores) in zip(axes, mode.scores.items(), strict=False):
+        frames = np.array([score.frame for score in scores])
+        labels = report.labels[name]
+        axis.fill_between(
+            np.arange(len(labels)), 0, 1, where=labels, step="mid", transform=axis.get_xaxis_transform(), color=LABEL, alpha=0.18
+        )
+        axis.axhline(report.threshold, color=THRESHOLD, linestyle="--", linewidth=1)
+        axis.plot(frames, [score.score for score in scores], color=SCORE, linewidth=1)
+        axis.set_title(f"clip {name}", fontsize=9)
+        axis.tick_params(labelsize=8)
+    title = f"{report.bundle}: score by frame, memory updating; shaded: labelled anomalous; dashed: threshold"
+    figure.suptitle(f"{title} (causal AUC {mode.result.causal:.1f} %)", fontsize=10)
+    with replacing(path) as beside:
+        figure.savefig(beside)

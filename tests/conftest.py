@@ -1,0 +1,64 @@
+"""Fixtures that several folders share; and `--require`, which turns a skip into a failure."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edge_runtime.bundle import Bundle
+
+NEEDS = {"ped2": ("PED2_DIR", "UCSD Ped2"), "footage": ("FOOTAGE_DIR", "the folder with vtest.avi")}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--require", default="", metavar="NAMES", help="comma-separated markers that must run: a skip of theirs fails")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for name, (variable, what) in NEEDS.items():
+        config.addinivalue_line("markers", f"{name}: needs {what} at {variable}")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    required = item.config.getoption("--require").split(",")
+    for name, (variable, what) in NEEDS.items():
+        if item.get_closest_marker(name) and not os.environ.get(variable):
+            reason = f"{what} is not at {variable}"
+            if name in required:
+                pytest.fail(f"--require={name}: {reason}")
+            pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def ped2() -> Path:
+    """The folder of UCSD Ped2; for tests with the marker `ped2`."""
+    return Path(os.environ["PED2_DIR"])
+
+
+@pytest.fixture(scope="session")
+def footage() -> Path:
+    """The folder with vtest.avi; for tests with the marker `footage`."""
+    return Path(os.environ["FOOTAGE_DIR"])
+
+
+@pytest.fixture(scope="session")
+def toy_originals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The three toy bundles; not to be changed, see `toy`."""
+    from tests.kit.toy_bundles import TOYS
+
+    root = tmp_path_factory.mktemp("toys")
+    return {name: make(root / name).path for name, make in TOYS.items()}
+
+
+@pytest.fixture
+def toy(toy_originals: dict[str, Path], tmp_path: Path) -> Callable[[str], Bundle]:
+    """A copy of a toy bundle by name, to do with as one likes."""
+
+    def copy(name: str) -> Bundle:
+        return Bundle.load(shutil.copytree(toy_originals[name], tmp_path / f"bundle-{name}"))
+
+    return copy

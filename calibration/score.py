@@ -91,7 +91,7 @@ def calibrate(bundle: Bundle, clips: Sequence[NormalClip], settings: Calibration
 def _verdict(reference: str, wanted: Sequence[bool], got: Sequence[bool]) -> str:
     """On normal footage only: what a precision does to real alarms takes labels (`edge-report accuracy`)."""
     flipped = sum(a != b for a, b in zip(wanted, got, strict=True))
-    return f"On the normal footage it was calibrated on, {flipped} of {len(got)} frames fall on another side of the threshold than in {reference}."
+    return f"Of {len(got)} normal frames it was calibrated on, {flipped} fall on another side of the threshold than in {reference}."
 
 
 def choose_threshold(clips: Sequence[Sequence[float]], fps: float, settings: CalibrationSettings) -> Threshold:

@@ -183,8 +183,8 @@ class Detector:
                 f"If the precision is fp16 or int8, use --precision fp32 (it is {self.precision})."
             )
         score = self._scale.score(stream.smoothing.push(oddness(self._scale.quantity, raw)))
-        main, *others = [pool.name for pool in self.bundle.manifest.pools] or [None]
-        extra = {f"query_distance/{name}": distances[name] for name in others if name is not None}
+        main = next(iter(distances), None)
+        extra = {f"query_distance/{name}": distance for name, distance in distances.items() if name != main}
         return Score(
             stream=stream.name,
             frame=frame.index,

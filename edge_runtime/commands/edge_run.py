@@ -116,8 +116,8 @@ def _open_source(arguments: argparse.Namespace, bundle: Bundle) -> Source:
     calibrated = bundle.manifest.fps
     if source.fps and not 0.8 <= source.fps / calibrated <= 1.25:
         print(
-            f"warning: {uri} has {source.fps:g} frames per second, the bundle was calibrated at {calibrated:g}: its threshold and smoothing "
-            "do not hold. Calibrate it on this camera: make calibrate",
+            f"warning: {uri} has {source.fps:g} frames per second, the bundle was calibrated at {calibrated:g}: its threshold and "
+            "smoothing do not hold. Calibrate it on this camera: make calibrate",
             file=sys.stderr,
         )
     return source

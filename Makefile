@@ -5,6 +5,7 @@ PIP_FLAGS ?=
 CONFIG ?= configs/mnad_prediction-lite.toml
 DATA ?=
 RUN ?= runs/train
+OUT ?=
 BUNDLE ?= bundle
 EPOCHS ?=
 RESUME ?=
@@ -20,8 +21,8 @@ dev_bin := .venv-dev/bin
 
 help:
 	@echo "make demo                            score the built-in scene with the shipped bundle, into runs/demo"
-	@echo "make train CONFIG= DATA= RUN=        train on normal footage (EPOCHS=, RESUME=1)"
-	@echo "make bundle RUN= BUNDLE=             split, export, check and calibrate a run"
+	@echo "make train CONFIG= DATA= OUT=        train on normal footage (EPOCHS=, RESUME=1)"
+	@echo "make bundle RUN= OUT=                split, export, check and calibrate a run"
 	@echo "make calibrate BUNDLE= DATA=         gate, scale and threshold anew, from normal footage of this camera"
 	@echo "make test                            every check and test"
 	@echo "make bench                           benchmarks/results/*.json"
@@ -43,10 +44,10 @@ demo: .venv/ready
 
 train: .venv-dev/ready
 	@test -n "$(DATA)" || { echo 'error: make train: expected DATA=, a folder with clips of normal footage. Example: make train DATA=footage/gate' >&2; exit 2; }
-	$(dev_bin)/python -m train --config '$(CONFIG)' --data '$(DATA)' --out '$(RUN)' $(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(RESUME),--resume)
+	$(dev_bin)/python -m train --config '$(CONFIG)' --data '$(DATA)' --out '$(or $(OUT),$(RUN))' $(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(RESUME),--resume)
 
 bundle: .venv-dev/ready
-	$(dev_bin)/python -m export --run '$(RUN)' --out '$(BUNDLE)' --false-alarms-per-hour $(FALSE_ALARMS_PER_HOUR)
+	$(dev_bin)/python -m export --run '$(RUN)' --out '$(or $(OUT),$(BUNDLE))' --false-alarms-per-hour $(FALSE_ALARMS_PER_HOUR)
 
 calibrate: .venv/ready
 	@test -n "$(DATA)" || { echo 'error: make calibrate: expected DATA=, normal footage of this camera. Example: make calibrate DATA=footage/gate-today' >&2; exit 2; }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from edge_runtime.errors import ConfigError
@@ -33,9 +33,10 @@ def find_clips(where: str) -> list[NormalClip]:
 
 
 def read_frames(clip: NormalClip, fps: float) -> Iterator[Frame]:
-    """The clip's frames, the first with a gap."""
+    """The clip's frames, counted from 0, the first with a gap."""
     source = open_source(clip.uri, fps=fps, stream=clip.name)
-    yield from islice(source, clip.start, clip.stop)
+    for index, frame in enumerate(islice(source, clip.start, clip.stop)):
+        yield replace(frame, index=index, gap=frame.gap if index else "start")
 
 
 def check_clips(clips: Sequence[NormalClip]) -> None:

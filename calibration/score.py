@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import count, groupby, islice
 from typing import TypeVar
 
 import numpy as np
@@ -19,6 +19,7 @@ from edge_runtime.errors import ConfigError
 from edge_runtime.evaluation import evaluate
 from edge_runtime.evaluation.scoring import as_clip_scores, open_evaluation_stream, score_frames
 from edge_runtime.frames import Frame
+from edge_runtime.preprocess import InputSpec, fit
 from edge_runtime.score import Score
 from edge_runtime.score_scale import TAIL_PROBABILITY, ScoreScale, Threshold, oddness, smooth
 
@@ -38,7 +39,8 @@ class CalibrationSettings:
     hold_s: an alarm ends after this many seconds below the threshold.
     smoothing_s: what to choose the smoothing from, in seconds; 0 is a single frame.
     paper_weights: what to choose λ of the protocol `paper` from.
-    pseudo_rounds: how often every clip is replayed with pseudo-anomalies for these choices.
+    pseudo_rounds, pseudo_clips, pseudo_s: for these choices, how often a clip is replayed with pseudo-anomalies, of how many clips,
+        and how many seconds of each.
     """
 
     false_alarms_per_hour: float = 1.0
@@ -48,6 +50,8 @@ class CalibrationSettings:
     smoothing_s: tuple[float, ...] = (0.0, 0.2, 0.5, 0.8, 1.0)
     paper_weights: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
     pseudo_rounds: int = 3
+    pseudo_clips: int = 8
+    pseudo_s: float = 60.0
     seed: int = 0
 
 
@@ -69,14 +73,13 @@ def calibrate(bundle: Bundle, clips: Sequence[NormalClip], settings: Calibration
     check_clips(clips)
     manifest = bundle.manifest
     first = next(iter(manifest.precisions))
-    frames = {clip.name: list(read_frames(clip, manifest.fps)) for clip in clips}
-    frozen = _score_clips(bundle, first, frames.values(), is_learning=False)
+    frozen = _score_clips(bundle, first, _read_all(clips, manifest.fps), is_learning=False)
     bundle = replace(bundle, manifest=replace(manifest, gate=_choose_gate(frozen, settings)))
-    smoothing_frames, paper_weight = _choose_on_pseudo_anomalies(bundle, first, frames, settings)
+    smoothing_frames, paper_weight = _choose_on_pseudo_anomalies(bundle, first, clips, settings)
     precisions: dict[str, Precision] = {}
     reference: list[bool] = []
     for name, precision in manifest.precisions.items():
-        scored = _score_clips(bundle, name, frames.values(), is_learning=True)
+        scored = _score_clips(bundle, name, _read_all(clips, manifest.fps), is_learning=True)
         values = [_smoothed(scores, settings.quantity, smoothing_frames) for scores in scored]
         scale = ScoreScale.fit(np.concatenate(values), settings.quantity, smoothing_frames)
         scores = [[scale.score(value) for value in clip] for clip in values]
@@ -117,15 +120,23 @@ def choose_threshold(clips: Sequence[Sequence[float]], fps: float, settings: Cal
 
 
 def _counted_threshold(clips: Sequence[Sequence[float]], fps: float, hold_s: float, allowed: int) -> float:
-    """Just above the smallest score at which no more than `allowed` alarms are left, by bisection over the scores."""
-    candidates = np.unique(np.concatenate([np.asarray(clip) for clip in clips]))
-    low, high = 0, len(candidates) - 1
-    while low < high:
+    """Just above the smallest score at which no more than `allowed` alarms are left, coming from the largest.
+
+    A low threshold merges all alarms of a clip into one that never ends, so the count does not simply fall: the steps down
+    from the largest score double until there are too many alarms, and a bisection finds where between the last two.
+    """
+    candidates = np.unique(np.concatenate([np.asarray(clip) for clip in clips]))[::-1]  # the largest first
+
+    def keeps(i: int) -> bool:
+        return _alarms(clips, fps, float(np.nextafter(candidates[i], np.inf)), hold_s) <= allowed
+
+    low, high = 0, 1
+    while high < len(candidates) and keeps(high):
+        low, high = high, 2 * high
+    high = min(high, len(candidates))
+    while high - low > 1:
         middle = (low + high) // 2
-        if _alarms(clips, fps, float(np.nextafter(candidates[middle], np.inf)), hold_s) <= allowed:
-            high = middle
-        else:
-            low = middle + 1
+        low, high = (middle, high) if keeps(middle) else (low, middle)
     return float(np.nextafter(candidates[low], np.inf))
 
 
@@ -141,24 +152,52 @@ def _choose_gate(clips: Sequence[Sequence[Score]], settings: CalibrationSettings
 
 
 def _choose_on_pseudo_anomalies(
-    bundle: Bundle, precision: str, frames: Mapping[str, list[Frame]], settings: CalibrationSettings
+    bundle: Bundle, precision: str, clips: Sequence[NormalClip], settings: CalibrationSettings
 ) -> tuple[int, float]:
     """Smoothing in frames and λ, from the held-out clips with and without pseudo-anomalies in them."""
-    rng = np.random.default_rng(settings.seed)
     fps = bundle.manifest.fps
-    replays = {f"{name}-{i}": add_fast_forwards(clip, fps, rng) for name, clip in frames.items() for i in range(settings.pseudo_rounds)}
-    if not any(frame.truth for replay in replays.values() for frame in replay):
+    normal: list[list[Score]] = []
+    replays: list[list[Score]] = []
+    for clip, rng in zip(clips[: settings.pseudo_clips], _generators(settings), strict=False):
+        # Small frames, one clip at a time: the replays need a whole clip in memory.
+        frames = [_shrink(frame, bundle.manifest.input) for frame in islice(read_frames(clip, fps), int(settings.pseudo_s * fps))]
+        normal += _score_clips(bundle, precision, [frames], is_learning=True)
+        changed = [add_fast_forwards(frames, fps, rng) for _ in range(settings.pseudo_rounds)]
+        replays += _score_clips(bundle, precision, changed, is_learning=True)
+    replays = [scores for scores in replays if scores]
+    truth = [bool(score.truth) for scores in replays for score in scores]
+    if all(truth) or not any(truth):
         raise ConfigError("calibration: expected clips of 6 s or more, these leave no room for a pseudo-anomaly. Use longer clips.")
-    normal = _score_clips(bundle, precision, frames.values(), is_learning=True)
-    scored = dict(zip(replays, _score_clips(bundle, precision, replays.values(), is_learning=True), strict=True))
     candidates = sorted({max(round(seconds * fps), 1) for seconds in settings.smoothing_s})
-    peak_by_frames = {count: _median_peak(normal, scored.values(), settings.quantity, count) for count in candidates}
-    clips = [as_clip_scores(name, scores) for name, scores in scored.items() if scores]
-    labels = {name: np.array([bool(frame.truth) for frame in replay]) for name, replay in replays.items()}
-    auc_by_weight = {weight: evaluate(clips, labels, weight).paper for weight in settings.paper_weights}
+    peak_by_frames = {frames: _median_peak(normal, replays, settings.quantity, frames) for frames in candidates}
+    auc_by_weight = {weight: _paper_auc(replays, weight) for weight in settings.paper_weights}
     log.info("pseudo-anomalies: median peak score by smoothing in frames: %s", _rounded(peak_by_frames))
     log.info("pseudo-anomalies: AUC of protocol paper by weight of the PSNR: %s", _rounded(auc_by_weight))
     return _best(peak_by_frames), _best(auc_by_weight)
+
+
+def _read_all(clips: Sequence[NormalClip], fps: float) -> Iterator[Iterator[Frame]]:
+    return (read_frames(clip, fps) for clip in clips)
+
+
+def _generators(settings: CalibrationSettings) -> Iterator[np.random.Generator]:
+    return (np.random.default_rng([settings.seed, i]) for i in count())
+
+
+def _shrink(frame: Frame, spec: InputSpec) -> Frame:
+    """The frame at the network's size, still in colour."""
+    planes = fit(frame.image, replace(spec, channels=3))
+    return replace(frame, image=np.ascontiguousarray(planes.transpose(1, 2, 0)))
+
+
+def _paper_auc(replays: Sequence[Sequence[Score]], weight: float) -> float:
+    clips = [as_clip_scores(str(i), scores) for i, scores in enumerate(replays)]
+    unscored = [[False] * clip.first for clip in clips]
+    labels = {
+        clip.name: np.array(before + [bool(score.truth) for score in scores])
+        for clip, before, scores in zip(clips, unscored, replays, strict=True)
+    }
+    return evaluate(clips, labels, weight).paper
 
 
 def _median_peak(normal: Sequence[Sequence[Score]], replays: Iterable[Sequence[Score]], quantity: str, smoothing_frames: int) -> float:

@@ -12,8 +12,21 @@ for frame in open_source("gate.mp4"):
 
 from __future__ import annotations
 
-from edge_runtime.bundle import Bundle
-from edge_runtime.detector import Detector
-from edge_runtime.sources import open_source
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edge_runtime.bundle import Bundle
+    from edge_runtime.detector import Detector
+    from edge_runtime.sources import open_source
 
 __all__ = ["Bundle", "Detector", "open_source"]
+
+_HOMES = {"Bundle": "edge_runtime.bundle", "Detector": "edge_runtime.detector", "open_source": "edge_runtime.sources"}
+
+
+def __getattr__(name: str) -> object:
+    """The public names, imported when they are first used: `edge-run --help` must not wait for NumPy."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'edge_runtime' has no attribute '{name}'")
+    return getattr(import_module(_HOMES[name]), name)

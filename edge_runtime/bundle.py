@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -213,7 +214,11 @@ class Bundle:
             IntegrityError: the file is missing, leaves the bundle, or is not the one the manifest describes.
         """
         path = self.path / file.file
-        if self.path.resolve() not in path.resolve().parents:
+        try:
+            is_inside = self.path.resolve() in path.resolve().parents
+        except (OSError, RuntimeError):  # a link that leads to itself
+            is_inside = False
+        if not is_inside:
             raise IntegrityError(f"{path}: expected a file inside the bundle, it leads outside. Replace the link by the file.")
         try:
             content = path.read_bytes()
@@ -289,8 +294,9 @@ def parse_manifest(content: bytes, origin: str) -> Manifest:
     try:
         manifest = msgspec.convert(values, Manifest)
     except msgspec.ValidationError as error:
-        cause = error.__cause__ if isinstance(error.__cause__, ConfigError) else error
-        raise ManifestError(f"{origin}: {cause} Copy or make the bundle again.") from error
+        raise ManifestError(f"{origin}: expected every key with its type, got: {error}. Copy or make the bundle again.") from error
+    except ConfigError as error:  # a value's own check
+        raise ManifestError(f"{origin}: {error} Make the bundle again.") from error
     _check_manifest(manifest, origin)
     return manifest
 
@@ -304,6 +310,7 @@ def _check_manifest(manifest: Manifest, origin: str) -> None:
     require(min(spec.frames, spec.height, spec.width) >= 1 and spec.target >= 0, f"a positive input size, got {spec}")
     require(spec.channels in (1, 3), f"input.channels 1 or 3, got {spec.channels}")
     require(0 < manifest.fps < float("inf"), f"fps above 0, got {manifest.fps}")
+    require(not math.isnan(manifest.gate.limit), "a number as gate.limit, got nan")
     require(0 <= manifest.paper_weight <= 1, f"paper_weight in [0, 1], got {manifest.paper_weight}")
     require(0 < manifest.update.rate <= 1, f"update.rate in (0, 1], got {manifest.update.rate}")
     require(0 < manifest.update.drift_limit <= 2, f"update.drift_limit in (0, 2], got {manifest.update.drift_limit}")
@@ -311,11 +318,16 @@ def _check_manifest(manifest: Manifest, origin: str) -> None:
     require(bool(manifest.precisions), "at least one precision")
     names = [pool.name for pool in manifest.pools]
     require(len(set(names)) == len(names), f"pools with different names, got {names}")
+    read_names = [pool.read for pool in manifest.pools if pool.read is not None]
+    require(len(set(read_names)) == len(read_names), f"pools with different reads, got {read_names}")
     for pool in manifest.pools:
         require(pool.addressing in ADDRESSINGS, f"pool '{pool.name}' with addressing of {ADDRESSINGS}, got {pool.addressing!r}")
         require(pool.update in UPDATE_RULES, f"pool '{pool.name}' with update of {UPDATE_RULES}, got {pool.update!r}")
     require(_stays_inside(manifest.memory.file), f"memory.file inside the bundle, got {manifest.memory.file!r}")
     for name, precision in manifest.precisions.items():
+        threshold = precision.threshold
+        require(math.isfinite(threshold.score), f"a finite precisions.{name}.threshold.score, got {threshold.score}")
+        require(0 <= threshold.hold_s < math.inf, f"precisions.{name}.threshold.hold_s of 0 or more, got {threshold.hold_s}")
         _check_graphs(manifest, precision, f"precisions.{name}", require)
 
 
@@ -342,7 +354,7 @@ def _check_graphs(manifest: Manifest, precision: Precision, where: str, require:
 
 def _stays_inside(file: str) -> bool:
     path = PurePosixPath(file)
-    return bool(file) and not path.is_absolute() and ".." not in path.parts and "\\" not in file and "\0" not in file
+    return bool(file) and not path.is_absolute() and ".." not in path.parts and "\\" not in file and file.isprintable()
 
 
 def encode_manifest(manifest: Manifest) -> bytes:

@@ -94,7 +94,7 @@ class Detector:
 
         Args:
             precision: one that the bundle has.
-            backend, device: of `BACKENDS` and `DEVICES`. `auto` takes the best that works and logs it; a named one that does
+            backend, device: of `BACKENDS` and `DEVICES`. `auto` takes the best that works; a named one that does
                 not work is an error, never replaced.
             threshold: instead of the one calibrated for the precision.
             threads: for each graph; None: one a core.
@@ -114,7 +114,7 @@ class Detector:
         graphs = bundle.precision(precision)
         encoder = OnnxRuntimeGraph(bundle, graphs.encoder, threads=threads)
         decoder = OnnxRuntimeGraph(bundle, graphs.decoder, threads=threads)
-        log.info("%s: %s graphs in onnxruntime on the CPU, memory step in NumPy", bundle.manifest.name, precision)
+        log.debug("%s: %s graphs in onnxruntime on the CPU, memory step in NumPy", bundle.manifest.name, precision)
         return cls(bundle, precision, "onnxruntime", encoder, decoder, HostDevice(), threshold)
 
     def open_stream(self, name: str = "camera") -> Stream:

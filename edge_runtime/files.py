@@ -72,6 +72,8 @@ def unwritable(path: Path, error: Exception) -> SinkError:
 def _remedy(path: Path, number: int | None) -> str:
     if number in (errno.ENOSPC, errno.EDQUOT):
         return "Free space on that disk, or choose an output folder on another one."
+    if number == errno.EEXIST:
+        return "A file has that name: remove it, or choose another output folder."
     if number in (errno.ENOENT, errno.ENOTDIR):
         return f"Make the folder {path.parent}, or choose another output folder."
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):

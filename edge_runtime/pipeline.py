@@ -91,6 +91,8 @@ class Pipeline:
 
     Attributes:
         progress: counts so far.
+        is_stopping: `stop` was called.
+        is_closing: no more frames; files are being finished, which must not be interrupted.
     """
 
     def __init__(
@@ -115,11 +117,12 @@ class Pipeline:
         self._sinks_ms = 0.0
         self._seconds = 0.0
         self._ended_by = "not run"
-        self._should_stop = False
+        self.is_stopping = False
+        self.is_closing = False
 
     def stop(self) -> None:
         """Finish the frame at hand, then end; safe to call from a signal handler."""
-        self._should_stop = True
+        self.is_stopping = True
 
     def run(self, max_frames: int | None = None) -> None:
         """Process frames until the source ends, `max_frames` is reached or `stop` is called. Runs once.
@@ -133,7 +136,11 @@ class Pipeline:
         except EdgeError as error:
             self._ended_by = f"error: {error}"
             raise
+        except KeyboardInterrupt:  # a second Ctrl-C: the frame at hand was not finished
+            self._ended_by = "interrupted"
+            raise
         finally:
+            self.is_closing = True
             self._seconds = perf_counter() - started
             self._finish()
 
@@ -160,7 +167,7 @@ class Pipeline:
     def _process(self, max_frames: int | None) -> str:
         frames = iter(self._source)
         try:
-            while not self._should_stop:
+            while not self.is_stopping:
                 if self.progress.frames == max_frames:
                     return "max frames"
                 started = perf_counter()

@@ -53,10 +53,12 @@ class ScoreScale:
         """Fit to smoothed values of normal footage, (N,) with N ≥ 40.
 
         Raises:
-            ConfigError: too few values, or all equal: no tail can be seen in them.
+            ConfigError: too few values, not finite, or all equal: no tail can be seen in them.
         """
         if len(values) < 40:
             raise ConfigError(f"score scale: expected 40 scored frames or more, got {len(values)}. Hold out more footage.")
+        if not np.isfinite(values).all():
+            raise ConfigError("score scale: expected finite values, got NaN or infinity. Check the bundle's graphs at this precision.")
         knots = np.quantile(values, np.linspace(0, 1 - TAIL_PROBABILITY, KNOTS))
         excess = values[values > knots[-1]] - knots[-1]
         if not len(excess):

@@ -99,14 +99,18 @@ def load_run(path: Path) -> Run:
     """
     try:
         facts = json.loads((path / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        configuration = facts["configuration"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             f"{path}: expected a training run (run.json), got '{error}'. Train first: make train CONFIG=… DATA=… OUT=…"
         ) from error
-    config = parse_config(facts["configuration"], str(path / "run.json"))
+    config = parse_config(configuration, str(path / "run.json"))
     checkpoint = load_checkpoint(path / "best.safetensors")
     model = build_model(config)
-    model.load_state_dict(checkpoint.part("model"))
+    try:
+        model.load_state_dict(checkpoint.part("model"))
+    except RuntimeError as error:
+        raise ConfigError(f"{path}: expected weights of the network that run.json describes, got others. Train again.") from error
     return Run(path, config, model.eval(), checkpoint.tensors.get("memory.items"), facts, checkpoint.facts["epoch"])
 
 
@@ -219,6 +223,11 @@ def _keep_model_card(before: Path, draft: Path) -> None:
 
 
 def _swap(draft: Path, out: Path, aside: Path) -> None:
-    if out.exists():
-        out.rename(aside)
-    draft.rename(out)
+    try:
+        if out.exists():
+            out.rename(aside)
+        draft.rename(out)
+    except BaseException:  # also Ctrl-C: what is aside goes away with the work folder
+        if aside.exists() and not out.exists():
+            aside.rename(out)
+        raise

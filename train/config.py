@@ -105,9 +105,9 @@ def load_config(path: Path) -> TrainConfig:
     try:
         with open(path, "rb") as file:
             values = tomllib.load(file)
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path}: expected a configuration, found no file. The shipped ones are in configs/.") from error
-    except tomllib.TOMLDecodeError as error:
+    except OSError as error:
+        raise ConfigError(f"{path}: expected a configuration, got '{error.strerror}'. The shipped ones are in configs/.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: expected TOML, got: {error}.") from error
     return parse_config(values, str(path))
 
@@ -133,7 +133,7 @@ def _reject_unknown_keys(values: dict[str, Any], kind: type, origin: str, prefix
 
 
 def _check_ranges(config: TrainConfig, origin: str) -> None:
-    spec, optimiser = config.input, config.optimiser
+    spec, loss, optimiser = config.input, config.loss, config.optimiser
     checks = [
         (spec.channels in (1, 3), "input.channels", "1 or 3", spec.channels),
         (spec.frames >= 1, "input.frames", "1 or more", spec.frames),
@@ -142,11 +142,15 @@ def _check_ranges(config: TrainConfig, origin: str) -> None:
         (spec.width > 0 and spec.width % 8 == 0, "input.width", "a multiple of 8", spec.width),
         (config.model.width >= 1, "model.width", "1 or more", config.model.width),
         (config.memory.items == 0 or config.memory.items >= 2, "memory.items", "0, or 2 or more", config.memory.items),
+        (loss.compactness_weight >= 0, "loss.compactness_weight", "0 or more", loss.compactness_weight),
+        (loss.separateness_weight >= 0, "loss.separateness_weight", "0 or more", loss.separateness_weight),
+        (loss.margin >= 0, "loss.margin", "0 or more", loss.margin),
         (optimiser.epochs >= 1, "optimiser.epochs", "1 or more", optimiser.epochs),
         (optimiser.batch_size >= 2, "optimiser.batch_size", "2 or more (batch norm)", optimiser.batch_size),
         (optimiser.learning_rate > 0, "optimiser.learning_rate", "more than 0", optimiser.learning_rate),
         (0 < config.data.held_out_share < 1, "data.held_out_share", "between 0 and 1", config.data.held_out_share),
         (config.data.fps is None or config.data.fps > 0, "data.fps", "more than 0", config.data.fps),
+        (config.seed >= 0, "seed", "0 or more", config.seed),
     ]
     for is_valid, key, expected, got in checks:
         if not is_valid:

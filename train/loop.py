@@ -52,12 +52,13 @@ def train(config: TrainConfig, data: str, out: Path, *, resume: bool = False) ->
     """
     _check_out(config, out, resume)
     footage = cache_footage(data, config.input, config.data, out / "cache")
+    windows, held_out = Windows(footage.training, config.input), Windows(footage.held_out, config.input)
+    if len(windows) < 2:
+        raise ConfigError(f"{data}: expected 2 windows or more to train on, the training clips have {len(windows)}. Record longer clips.")
     training = _begin(config)
     if resume and (out / "checkpoint.safetensors").exists():
         _restore(training, load_checkpoint(out / "checkpoint.safetensors"))
     write_atomically(out / "run.json", _as_json(_describe_run(config, data, footage)))
-
-    windows, held_out = Windows(footage.training, config.input), Windows(footage.held_out, config.input)
     with SummaryWriter(str(out / "tensorboard")) as board:
         for epoch in range(training.epoch, config.optimiser.epochs):
             metrics = _train_epoch(training, windows, config, epoch)
@@ -190,7 +191,9 @@ def _restore(training: Training, checkpoint: Checkpoint) -> None:
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in checkpoint.part("optimiser").items():
         index, _, key = name.partition(".")
-        state.setdefault(int(index), {})[key] = tensor
+        # The fused step pairs parameter and state in the order of memory: they need one layout.
+        layout = torch.channels_last if tensor.ndim == 4 else torch.contiguous_format
+        state.setdefault(int(index), {})[key] = tensor.contiguous(memory_format=layout)
     training.optimiser.load_state_dict(training.optimiser.state_dict() | {"state": state})
     training.epoch = checkpoint.facts["epoch"]
     training.best_loss = checkpoint.facts["best_loss"]

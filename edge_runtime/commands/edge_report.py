@@ -130,7 +130,7 @@ def _write_json(path: Path, value: dict[str, Any]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise unwritable(path, error) from error
+        raise unwritable(path.parent, error) from error
     write_atomically(path, (json.dumps(value, indent=2) + "\n").encode())
 
 

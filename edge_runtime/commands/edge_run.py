@@ -85,7 +85,9 @@ def _run(arguments: argparse.Namespace) -> int:
     state = _open_state(arguments, bundle, stream)
     if arguments.update == "off":
         stream.bank.freeze()
-    print(_describe_threshold(bundle, arguments), file=sys.stderr)
+        state = None  # nothing is learned; saved now, the state would stay frozen in every later run
+    where = f"{detector.backend} on {detector.device.name}"
+    print(f"{bundle.manifest.name} ({detector.precision}, {where}): {_describe_threshold(bundle, arguments)}", file=sys.stderr)
     with ExitStack() as stack:
         sinks = _open_sinks(arguments, source)
         progress = stack.enter_context(LiveProgress(source.frame_count))
@@ -130,7 +132,8 @@ def _open_state(arguments: argparse.Namespace, bundle: Bundle, stream: Stream) -
         return None
     state = StateStore(arguments.state, stream.name, bundle)
     if state.load(stream.bank):
-        print(f"memory restored from {state.path}", file=sys.stderr)
+        note = "; it is frozen: it drifted past its limit" if stream.bank.is_frozen else ""
+        print(f"memory restored from {state.path}{note}", file=sys.stderr)
     return state
 
 
@@ -153,11 +156,12 @@ def _open_sinks(arguments: argparse.Namespace, source: Source) -> list[Sink]:
 
 
 def _stop_on_signals(pipeline: Pipeline) -> None:
-    """The first Ctrl-C or SIGTERM lets the frame at hand finish; a second one interrupts it."""
+    """The first Ctrl-C or SIGTERM lets the frame at hand finish; a second one interrupts it, but never the closing of files."""
 
-    def stop(number: int, _: object) -> None:
+    def stop(*_: object) -> None:
+        if pipeline.is_stopping and not pipeline.is_closing:
+            raise KeyboardInterrupt
         pipeline.stop()
-        signal.signal(number, signal.default_int_handler)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)

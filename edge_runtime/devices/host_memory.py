@@ -166,7 +166,7 @@ def _step(pool: PoolSpec, items: np.ndarray, addressed: Addressed, update: Updat
     largest = considered.max(axis=1, keepdims=True)  # (M, 1)
     is_claimed = addressed.claims.any(axis=1)
     # exp(logit − largest) is softmax over the queries divided by its largest weight: the denominators cancel (eq. 5).
-    weights = np.exp(addressed.logits - np.where(np.isfinite(largest), largest, 0)) * addressed.claims
+    weights = np.exp(np.where(addressed.claims > 0, addressed.logits - largest, -np.inf))
     direction = weights @ addressed.flat.T  # (M, D)
     moved = items.copy()
     moved[is_claimed] = _RULES[pool.update](items[is_claimed], direction[is_claimed], update.rate)

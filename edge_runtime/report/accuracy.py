@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from edge_runtime.detector import Detector
 from edge_runtime.errors import ConfigError
 from edge_runtime.evaluation import EventCounts, MemoryModeResult, check_labels, evaluate, match_alarms, read_labels
 from edge_runtime.evaluation.scoring import as_clip_scores, open_evaluation_stream, score_frames
+from edge_runtime.frames import Frame
 from edge_runtime.score import Score
 from edge_runtime.sources import clip_uris, open_source
 
@@ -85,14 +86,21 @@ def measure_accuracy(
             on_clip(name)
             if not carries_memory:
                 stream.bank.reset()
-            frames = list(open_source(uri, fps=bundle.manifest.fps, stream=name))
-            counts[name] = len(frames)
-            check_labels(labels, {name: len(frames)})
-            scores[name] = score_frames(detector, stream, frames)
+            frames = open_source(uri, fps=bundle.manifest.fps, stream=name)
+            scores[name] = score_frames(detector, stream, _counted(frames, name, counts))
+            check_labels({name: labels[name]} if name in labels else labels, {name: counts[name]})
         check_labels(labels, counts)
         result = evaluate([as_clip_scores(*item) for item in scores.items()], labels, bundle.manifest.paper_weight)
         modes[mode] = ModeReport(result, _count_alarms(scores, labels, threshold.score, threshold.hold_s), scores)
     return AccuracyReport(bundle.manifest.name, precision, threshold.score, carries_memory, labels, modes)
+
+
+def _counted(frames: Iterable[Frame], name: str, counts: dict[str, int]) -> Iterator[Frame]:
+    """Frames on their way, one at a time: a video does not fit into memory. Their number is left in `counts`."""
+    counts[name] = 0
+    for frame in frames:
+        counts[name] += 1
+        yield frame
 
 
 def count_events(clips: dict[str, list[Score]], threshold: float, hold_s: float) -> dict[str, EventCounts]:

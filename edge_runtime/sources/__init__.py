@@ -6,7 +6,7 @@ synthetic scene.
 
 from __future__ import annotations
 
-import glob
+import math
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -61,14 +61,13 @@ def open_source(uri: str, *, fps: float | None = None, loop: bool = False, strea
         SourceOpenError: nothing there, nothing readable in it, or no such camera.
         ConfigError: fps missing or not positive, an option that this source does not have.
     """
-    if fps is not None and not fps > 0:
-        raise ConfigError(f"fps: expected a positive number of frames per second, got {fps}.")
-    scheme = uri.partition(":")[0]
-    if scheme == "synthetic":
+    if fps is not None and not 0 < fps < math.inf:
+        raise ConfigError(f"fps: expected a positive number of frames per second, got {fps}. Say the rate of the footage, as in --fps 10")
+    if uri.startswith("synthetic:"):
         from edge_runtime.sources.synthetic import SyntheticSource
 
         return SyntheticSource.from_uri(uri, fps=fps, loop=loop, stream=stream)
-    if scheme == "camera":
+    if uri.startswith("camera:"):
         from edge_runtime.sources.camera import CameraSource
 
         return CameraSource(uri, fps=fps, loop=loop, stream=stream)
@@ -85,6 +84,7 @@ def clip_uris(where: str) -> dict[str, str]:
 
     Raises:
         SourceOpenError: nothing there, or no footage in it.
+        ConfigError: two clips of one name.
     """
     if where.startswith("synthetic:"):
         from edge_runtime.sources.synthetic import synthetic_clips
@@ -92,6 +92,10 @@ def clip_uris(where: str) -> dict[str, str]:
         return {f"synthetic-{i:02d}": uri for i, uri in enumerate(synthetic_clips(where))}
     from edge_runtime.sources.footage import list_clips
 
-    if glob.has_magic(where):
-        return {clip.name: where for clip in list_clips(where)}
-    return {clip.name: str(clip.path) for clip in list_clips(where)}
+    clips = list_clips(where)
+    uris = {clip.name: clip.uri for clip in clips}
+    if len(uris) < len(clips):
+        names = [clip.name for clip in clips]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise ConfigError(f"{where}: expected clips with different names, got {', '.join(twice)} more than once. Rename one of each.")
+    return uris

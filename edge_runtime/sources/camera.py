@@ -33,8 +33,8 @@ class CameraSource:
         cv2 = opencv()
         self.uri = uri
         self.stream = stream or f"camera-{number}"
-        self._capture = cv2.VideoCapture(int(number))
-        if not self._capture.isOpened():
+        self._capture = cv2.VideoCapture()
+        if len(number) > 4 or not self._capture.open(int(number)):
             raise SourceOpenError(f"camera {number}: expected a camera there, OpenCV finds none. List them: ls /dev/video*")
         if fps is not None:
             self._capture.set(cv2.CAP_PROP_FPS, fps)

@@ -32,11 +32,17 @@ class Clip:
         name: the folder's name, or the video's without its ending.
         path: the folder or the video.
         images: the frames in natural order; empty for a video.
+        uri: what opens this clip alone.
     """
 
     name: str
     path: Path
     images: tuple[Path, ...] = ()
+    wildcard: str | None = None
+
+    @property
+    def uri(self) -> str:
+        return str(self.path) if self.wildcard is None else self.wildcard
 
 
 class FootageSource:
@@ -57,7 +63,7 @@ class FootageSource:
         self.uri = uri
         self._clips = list_clips(uri)
         self._loop = loop
-        self.stream = stream or self._clips[0].path.name
+        self.stream = stream or self._clips[0].path.resolve().name
         videos = [_video_facts(clip.path) for clip in self._clips if not clip.images]
         self.fps = fps or _common_rate(uri, videos)
         images = sum(len(clip.images) for clip in self._clips)
@@ -90,16 +96,17 @@ class FootageSource:
 def list_clips(where: str | Path) -> list[Clip]:
     """Find the clips in a folder, a video file or a wildcard of images.
 
-    A folder that holds images is one clip; else each of its folders with images and each of its videos is one.
+    A folder that holds images is one clip; else each of its folders with images and each of its videos is one. Of a wildcard,
+    the images it matches in one folder are one.
 
     Raises:
         SourceOpenError: it does not exist, or holds no footage.
     """
     text = str(where)
-    if glob.has_magic(text):
-        return [_wildcard_clip(text)]
     path = Path(text)
-    if not path.exists():
+    if glob.has_magic(text) and not path.exists():
+        return _wildcard_clips(text)
+    if not text or not path.exists():
         raise SourceOpenError(f"{text}: expected a folder, a video or a wildcard of images, found nothing there. Check the path.")
     if path.is_file():
         if path.suffix.lower() not in VIDEO_ENDINGS:
@@ -142,7 +149,7 @@ class _VideoFacts:
 def _clips_in(folder: Path) -> list[Clip]:
     own = _images_in(folder)
     if own:
-        return [Clip(folder.name, folder, own)]
+        return [Clip(folder.resolve().name, folder, own)]
     clips = []
     for entry in sorted(folder.iterdir(), key=_natural):
         if entry.is_dir() and (images := _images_in(entry)):
@@ -152,12 +159,19 @@ def _clips_in(folder: Path) -> list[Clip]:
     return clips
 
 
-def _wildcard_clip(pattern: str) -> Clip:
-    found = sorted((Path(name) for name in glob.glob(pattern)), key=_natural)
-    images = tuple(path for path in found if path.suffix.lower() in IMAGE_ENDINGS)
+def _wildcard_clips(pattern: str) -> list[Clip]:
+    """The matching images of each folder: frames of different folders do not follow each other."""
+    images = [path for path in map(Path, glob.glob(pattern)) if path.suffix.lower() in IMAGE_ENDINGS]
     if not images:
-        raise SourceOpenError(f"{pattern}: expected images ({', '.join(IMAGE_ENDINGS)}), the wildcard matches none.")
-    return Clip(images[0].parent.name, images[0].parent, images)
+        raise SourceOpenError(
+            f"{pattern}: expected images ({', '.join(IMAGE_ENDINGS)}), the wildcard matches none. Check it, in quotes: 'DIR/*.jpg'"
+        )
+    clips = []
+    for folder in sorted({path.parent for path in images}, key=lambda folder: [_natural(Path(part)) for part in folder.parts]):
+        own = tuple(sorted((path for path in images if path.parent == folder), key=_natural))
+        wildcard = str(Path(glob.escape(str(folder))) / Path(pattern).name)
+        clips.append(Clip(folder.resolve().name, folder, own, wildcard))
+    return clips
 
 
 def _images_in(folder: Path) -> tuple[Path, ...]:
@@ -166,7 +180,7 @@ def _images_in(folder: Path) -> tuple[Path, ...]:
 
 def _natural(path: Path) -> list[tuple[int, int, str]]:
     """Sort key that puts `9.jpg` before `10.jpg`."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", path.name) if part]
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", path.name) if part]
 
 
 def _common_rate(uri: str, videos: list[_VideoFacts]) -> float:

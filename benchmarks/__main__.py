@@ -1,0 +1,33 @@
+"""`python -m benchmarks [NAME …]`: run benchmarks and write their results."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+from benchmarks.rows import write_results
+
+BENCHMARKS = {
+    "accuracy": "AUC on Ped2 by protocol and memory mode (needs PED2_DIR)",
+    "memory_step": "the NumPy memory step of the full-size model",
+    "speed": "the full-size and the lite frame: parity, PyTorch eager against edge-run, what lies outside the graphs",
+    "footprint": "size of the demo's environment, time to help and to the first score",
+    "soak": "memory growth over 20,000 frames (needs PED2_DIR)",
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)} (default: all)")
+    arguments = parser.parse_args()
+    for name in arguments.names or BENCHMARKS:
+        if name not in BENCHMARKS:
+            parser.error(f"no benchmark '{name}'; there are {', '.join(BENCHMARKS)}")
+        print(f"{name}: {BENCHMARKS[name]}", flush=True)
+        write_results(name, importlib.import_module(f"benchmarks.{name}").measure())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

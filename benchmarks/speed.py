@@ -1,0 +1,155 @@
+"""A frame's time: the full-size model in PyTorch eager and in edge-run, in turn; and what lies outside the two graphs."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import numpy as np
+import torch
+
+from benchmarks.full_size import FULL_SIZE, full_size_bundle, random_model
+from benchmarks.rows import Row
+from edge_runtime.bundle import Bundle
+from edge_runtime.detector import Detector
+from edge_runtime.frames import Frame
+from edge_runtime.opencv import opencv
+from edge_runtime.pipeline import Pipeline
+from edge_runtime.preprocess import preprocess
+from edge_runtime.score import Latency, Score
+from edge_runtime.sinks.jsonl import JsonLinesSink
+from edge_runtime.sources import open_source
+from export.parity import parity
+from export.split import scores
+from train import memory
+from train.models import Mnad
+
+__all__ = ["measure"]
+
+LITE = Path(__file__).parent.parent / "bundles" / "ped2-lite"
+FULL_ROUNDS = 15
+SOURCE = "synthetic:?frames={frames}&width=360&height=240"
+
+
+def measure() -> list[Row]:
+    """Rows for the full-size and the lite model."""
+    with tempfile.TemporaryDirectory() as work:
+        model = random_model()
+        bundle = full_size_bundle(model, Path(work))
+        rows = [_parity_row(bundle, model), *_eager_rows(bundle, model)]
+        outside, _ = _outside_the_graphs(bundle, frames=20, folder=Path(work))
+        rows.append(
+            Row(
+                "full-size frame, everything outside the two graphs",
+                outside,
+                10.0,
+                "ms",
+                "lower",
+                "360x240 JPEGs from a folder, median, scores.jsonl written",
+            )
+        )
+        outside, total = _outside_the_graphs(Bundle.load(LITE), frames=400, folder=Path(work))
+        how = "ped2-lite, 360x240 JPEGs from a folder, median of 400, scores.jsonl written"
+        rows.append(Row("lite frame, share outside the two graphs", 100 * outside / total, 15.0, "%", "lower", how))
+        rows.append(Row("lite frame, total", total, None, "ms", "lower", how))
+    return rows
+
+
+def _parity_row(bundle: Bundle, model: Mnad) -> Row:
+    generator = torch.Generator().manual_seed(1)
+    clip = torch.rand(1, 4, 3, FULL_SIZE.height, FULL_SIZE.width, generator=generator) * 2 - 1
+    items = memory.initial_items(10, model.query_size, generator)
+    differences = parity(bundle, "fp32", model, items, [(clip, clip[:, 3])])
+    worst = max(value for name, value in differences.items() if name == "prediction" or name.startswith("score/"))
+    how = "random weights, 256x256x3, largest absolute difference of prediction and score nodes"
+    return Row("exported full-size model against PyTorch", worst, 1e-4, "abs", "lower", how)
+
+
+def _eager_rows(bundle: Bundle, model: Mnad) -> list[Row]:
+    """The same frames through both, in turn, so that a machine that slows down slows both."""
+    detector = Detector.open(bundle)
+    stream = detector.open_stream()
+    eager = EagerModel(model, torch.from_numpy(bundle.read_items()["memory"]))
+    ours, theirs = [], []
+    for frame in open_source(SOURCE.format(frames=FULL_ROUNDS + 8)):
+        started = perf_counter()
+        [score] = detector.step([(stream, frame)])
+        between = perf_counter()
+        eager_psnr_db = eager.step(frame)
+        ended = perf_counter()
+        if score is not None and eager_psnr_db is not None:
+            if abs(score.psnr_db - eager_psnr_db) > 1e-2:
+                raise RuntimeError(f"the two do not compute the same: {score.psnr_db} dB, {eager_psnr_db} dB")
+            ours.append(1e3 * (between - started))
+            theirs.append(1e3 * (ended - between))
+    ratios = [b / a for a, b in zip(ours, theirs, strict=True)][3:]
+    how = f"fp32, default threads, frame by frame in turn, median of {len(ratios)}, with preprocessing, memory read, update and scores"
+    return [
+        Row("full-size frame, PyTorch eager ÷ edge-run", median(ratios), 1.5, "ratio", "higher", how),
+        Row("full-size frame, edge-run", median(ours[3:]), None, "ms", "lower", how),
+        Row("full-size frame, PyTorch eager", median(theirs[3:]), None, "ms", "lower", how),
+    ]
+
+
+def _write_jpegs(folder: Path, frames: int) -> Path:
+    """Frames as a folder of JPEGs of Ped2's size, so that grabbing one costs what it costs there."""
+    cv2 = opencv()
+    folder.mkdir()
+    for frame in open_source(SOURCE.format(frames=frames)):
+        cv2.imwrite(str(folder / f"{frame.index:04d}.jpg"), frame.image)
+    return folder
+
+
+class EagerModel:
+    """What a user of the paper's code would run: the trained modules, the memory and the scores in PyTorch."""
+
+    def __init__(self, model: Mnad, items: torch.Tensor) -> None:
+        self._model = model
+        self._items = items
+        self._window: list[torch.Tensor] = []
+
+    @torch.inference_mode()
+    def step(self, frame: Frame) -> float | None:
+        """PSNR in dB of the newest frame; None while the window fills."""
+        image = torch.from_numpy(preprocess(frame.image, FULL_SIZE))
+        self._window = [*self._window[-4:], image]
+        if len(self._window) < 5:
+            return None
+        clip, target = torch.stack(self._window[:4])[None], image[None]
+        encoded = self._model.encoder(clip)
+        query = encoded.pop("query")
+        mixed = memory.read(query, self._items)
+        prediction = self._model.decoder(query, mixed, **encoded)
+        _, psnr_db, regular_score, _ = scores(prediction, target)
+        if float(regular_score) < 2.0:
+            self._items = _ema(self._items, memory.write(query, self._items, "all"))
+        return float(psnr_db)
+
+
+def _ema(items: torch.Tensor, written: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.normalize(items + 0.001 * written, dim=1)
+
+
+def _outside_the_graphs(bundle: Bundle, frames: int, folder: Path) -> tuple[float, float]:
+    """Median milliseconds a frame outside the graph calls, from the grab to the sinks, and in all."""
+    detector = Detector.open(bundle)
+    rows: list[Latency] = []
+
+    class Collect:
+        def write_frame(self, frame: Frame, score: Score | None, error_map: np.ndarray | None) -> None:
+            if score is not None:
+                rows.append(score.latency_ms)
+
+        def write_event(self, event: object) -> None:
+            """Only frames are timed."""
+
+        def close(self) -> None:
+            """Nothing is open."""
+
+    footage = _write_jpegs(folder / f"footage-{frames}", frames)
+    source = open_source(str(footage), fps=bundle.manifest.fps)
+    Pipeline(detector, source, [JsonLinesSink(folder / "scores.jsonl"), Collect()], detector.open_stream()).run()
+    outside = median(row.total - row.encoder - row.decoder for row in rows)
+    return outside, median(row.total for row in rows)

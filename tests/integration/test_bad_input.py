@@ -1,0 +1,428 @@
+"""Bad input through the commands: one line that says what, expected, got and what to do; nothing half-written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from edge_runtime.bundle import Bundle
+from tests.kit.commands import ROOT, Finished, edge_report, edge_run, error_of, results_in, run_module
+from tests.kit.drawn_footage import draw, scene, write_clip, write_video
+
+FRAMES = 12
+UNSCORED = 4
+
+Toy = Callable[[str], Bundle]
+
+
+@pytest.fixture(scope="module")
+def images() -> list[np.ndarray]:
+    return draw(FRAMES)
+
+
+def run_on(bundle: Path, folder: Path, *arguments: object) -> Finished:
+    """Run `edge-run` into `folder/out`."""
+    return edge_run("--bundle", bundle, "--fps", 10, "--out", folder / "out", *arguments)
+
+
+def assert_says(finished: Finished, *parts: str) -> None:
+    """It failed with one line that has all these parts, and that says what was expected."""
+    message = error_of(finished)
+    assert all(part in message for part in ("expected", *parts)), message
+
+
+# source
+
+
+@pytest.mark.parametrize(
+    ("source", "parts"),
+    [
+        ("nowhere", ("nowhere: ", "found nothing there", "Check the path")),
+        ("nowhere/*.png", ("nowhere/*.png: ", "matches none")),
+        ("", ("found nothing there", "Check the path")),
+        ("empty", ("empty: ", "found none", "Lay footage as DIR/<clip>/<frame>.jpg")),
+        ("empty/words.txt", ("words.txt: ", "got a .txt file")),
+        ("words.avi", ("words.avi: ", "expected a video", "cannot open it", "Is the file whole?")),
+        ("camera:front", ("camera:front: ", "camera's number", "got 'front'")),
+        ("camera:99999999999999999999", ("camera 99999999999999999999: ", "finds none", "ls /dev/video*")),
+        ("synthetic:?sed=3", ("unknown key 'sed'", "valid keys: seed, frames")),
+    ],
+)
+def test_a_source_that_is_none(source: str, parts: tuple[str, ...], toy_originals: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "words.txt").write_text("no frame")
+    (tmp_path / "words.avi").write_text("no video")
+    finished = edge_run("--bundle", toy_originals["one_pool"], "--source", source, "--fps", 10, "--out", "out", cwd=tmp_path)
+    message = error_of(finished)
+    assert all(part in message for part in parts), message
+    assert not (tmp_path / "out").exists()
+
+
+def test_there_is_no_camera_of_that_number(toy_originals: dict[str, Path], tmp_path: Path) -> None:
+    finished = run_on(toy_originals["one_pool"], tmp_path, "--camera", 99)
+    assert_says(finished, "camera 99: ", "finds none", "List them: ls /dev/video*")
+    assert not (tmp_path / "out").exists()
+
+
+def assert_ended_at(finished: Finished, out: Path, frame: int) -> None:
+    """The run failed at a frame; what came before it is there, whole."""
+    message = error_of(finished)
+    assert sorted(os.listdir(out)) == ["annotated.mp4", "scores.jsonl", "summary.json"]
+    results = results_in(out)
+    assert results.frames == list(range(UNSCORED, frame))
+    assert (results.summary["frames"], results.summary["ended_by"]) == (frame, f"error: {message}")
+
+
+def test_an_unreadable_frame_in_a_folder(toy_originals: dict[str, Path], images: list[np.ndarray], tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "gate", images)
+    (clip / "7.png").write_bytes((clip / "7.png").read_bytes()[:20])
+    finished = run_on(toy_originals["one_pool"], tmp_path, "--source", clip, "--save-video")
+    assert_says(finished, f"{clip / '7.png'}: ", "expected an image, cannot decode it", "Replace or remove the file")
+    assert_ended_at(finished, tmp_path / "out", frame=7)
+
+
+def test_an_unreadable_first_frame(toy_originals: dict[str, Path], images: list[np.ndarray], tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "gate", images)
+    (clip / "0.png").write_bytes(b"")
+    finished = run_on(toy_originals["one_pool"], tmp_path, "--source", clip, "--save-video")
+    assert_says(finished, f"{clip / '0.png'}: ", "cannot decode it")
+    assert results_in(tmp_path / "out").lines == []
+    assert not (tmp_path / "out" / "annotated.mp4").exists()
+
+
+def test_a_size_that_changes_within_a_clip(toy_originals: dict[str, Path], images: list[np.ndarray], tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "gate", [*images[:8], *draw(4, width=80)])
+    finished = run_on(toy_originals["one_pool"], tmp_path, "--source", clip, "--save-video")
+    assert_says(finished, f"{clip / '8.png'}: ", "expected 64x48 pixels", "got 80x48", "into a clip of its own")
+    assert_ended_at(finished, tmp_path / "out", frame=8)
+
+
+def test_clips_of_different_sizes_are_no_error(toy_originals: dict[str, Path], images: list[np.ndarray], tmp_path: Path) -> None:
+    write_clip(tmp_path / "gate" / "1", images[:6])
+    write_clip(tmp_path / "gate" / "2", draw(6, width=80))
+    finished = run_on(toy_originals["one_pool"], tmp_path, "--source", tmp_path / "gate")
+    assert finished.code == 0, finished.err
+    assert results_in(tmp_path / "out").frames == [4, 5, 10, 11]
+
+
+def test_a_video_that_ends_early_is_scored_up_to_there(toy_originals: dict[str, Path], tmp_path: Path) -> None:
+    video = write_video(tmp_path / "gate.avi", draw(30))
+    content = video.read_bytes()
+    video.write_bytes(content[: len(content) * 6 // 10])
+    finished = run_on(toy_originals["one_pool"], tmp_path, "--source", video, "--save-video")
+    assert finished.code == 0, finished.err
+    results = results_in(tmp_path / "out")
+    read = results.summary["frames"]
+    assert 10 < read < 25
+    assert results.frames == list(range(UNSCORED, read))
+    assert f"{video}: ended after {read} of 30 frames; scored up to there." in finished.err.splitlines()
+    assert sorted(os.listdir(tmp_path / "out")) == ["annotated.mp4", "scores.jsonl", "summary.json"]
+
+
+def test_footage_shorter_than_a_window_has_no_scores(toy_originals: dict[str, Path], images: list[np.ndarray], tmp_path: Path) -> None:
+    video = write_video(tmp_path / "gate.avi", images[:1])
+    finished = run_on(toy_originals["one_pool"], tmp_path, "--source", video, "--save-video", "--timeline")
+    assert finished.code == 0, finished.err
+    results = results_in(tmp_path / "out")
+    assert results.lines == []
+    assert (results.summary["scored"], results.summary["latency_ms"]) == (0, None)
+
+
+# flags
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (("--fps", "inf"), ("fps: ", "got inf")),
+        (("--threshold", "nan"), ("threshold: ", "got nan")),
+        (("--max-frames", "0"), ("--max-frames: ", "1 or more, got 0")),
+        (("--precision", "int8"), ("one_pool: ", "expected precision 'int8'", "has fp32", "Choose one of these")),
+    ],
+)
+def test_a_flag_that_cannot_be(arguments: tuple[str, ...], parts: tuple[str, ...], toy_originals: dict[str, Path], tmp_path: Path) -> None:
+    assert_says(run_on(toy_originals["one_pool"], tmp_path, "--source", scene(FRAMES), *arguments), *parts)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_precision_is_a_wrong_use(toy_originals: dict[str, Path], tmp_path: Path) -> None:
+    finished = run_on(toy_originals["one_pool"], tmp_path, "--source", scene(FRAMES), "--precision", "fp64")
+    assert finished.code == 2
+    assert "fp32" in finished.err and "'fp64'" in finished.err and "Traceback" not in finished.err
+
+
+def test_a_camera_does_not_loop(toy_originals: dict[str, Path], tmp_path: Path) -> None:
+    message = error_of(run_on(toy_originals["one_pool"], tmp_path, "--camera", 0, "--loop"))
+    assert "camera:0: a camera does not end" in message and "Leave --loop away" in message
+
+
+@pytest.mark.parametrize(("flag", "below"), [("--out", ""), ("--out", "deeper"), ("--state", "")])
+def test_a_file_where_a_folder_should_be(flag: str, below: str, toy_originals: dict[str, Path], tmp_path: Path) -> None:
+    taken = tmp_path / "taken"
+    taken.write_text("mine")
+    arguments = ("--bundle", toy_originals["one_pool"], "--source", scene(FRAMES), flag, taken / below)
+    assert_says(edge_run(*arguments), str(taken / below), "got '", "choose another output folder")
+    assert taken.read_text() == "mine"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_folder_nobody_may_write_in(toy_originals: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir(mode=0o500)
+    assert_says(run_on(toy_originals["one_pool"], tmp_path, "--source", scene(FRAMES)), "Permission denied", "Allow this user to write")
+    assert os.listdir(tmp_path / "out") == []
+
+
+# bundle
+
+
+def change_manifest(bundle: Bundle, change: Callable[[dict[str, Any]], None]) -> None:
+    path = bundle.path / "manifest.json"
+    values = json.loads(path.read_text())
+    change(values)
+    path.write_text(json.dumps(values))
+
+
+def hash_again(bundle: Bundle, file: str) -> None:
+    """Let the manifest agree with a changed file, as if the bundle had been made that way."""
+    digest = hashlib.sha256((bundle.path / file).read_bytes()).hexdigest()
+
+    def change(values: dict[str, Any]) -> None:
+        graphs = values["precisions"]["fp32"]
+        for entry in (values["memory"], graphs["encoder"], graphs["decoder"]):
+            if entry["file"] == file:
+                entry["sha256"] = digest
+
+    change_manifest(bundle, change)
+
+
+def from_a_newer_release(bundle: Bundle) -> None:
+    change_manifest(bundle, lambda values: values.update(schema=values["schema"] + 1))
+
+
+def without_its_gate(bundle: Bundle) -> None:
+    change_manifest(bundle, lambda values: values.pop("gate"))
+
+
+def with_text_for_a_number(bundle: Bundle) -> None:
+    change_manifest(bundle, lambda values: values.update(fps="ten"))
+
+
+def with_half_a_manifest(bundle: Bundle) -> None:
+    content = (bundle.path / "manifest.json").read_bytes()
+    (bundle.path / "manifest.json").write_bytes(content[: len(content) // 2])
+
+
+def without_a_manifest(bundle: Bundle) -> None:
+    (bundle.path / "manifest.json").unlink()
+
+
+def with_a_changed_byte(bundle: Bundle) -> None:
+    content = bytearray((bundle.path / "decoder.fp32.onnx").read_bytes())
+    content[len(content) // 2] ^= 1
+    (bundle.path / "decoder.fp32.onnx").write_bytes(content)
+
+
+def with_a_path_that_leaves(bundle: Bundle) -> None:
+    shutil.copy(bundle.path / "memory.safetensors", bundle.path.parent)
+    change_manifest(bundle, lambda values: values["memory"].update(file="../memory.safetensors"))
+
+
+def with_a_link_that_leaves(bundle: Bundle) -> None:
+    file = bundle.path / "encoder.fp32.onnx"
+    file.rename(bundle.path.parent / "elsewhere.onnx")
+    file.symlink_to(bundle.path.parent / "elsewhere.onnx")
+
+
+def without_a_graph(bundle: Bundle) -> None:
+    (bundle.path / "encoder.fp32.onnx").unlink()
+
+
+def truncated(bundle: Bundle) -> None:
+    content = (bundle.path / "encoder.fp32.onnx").read_bytes()
+    (bundle.path / "encoder.fp32.onnx").write_bytes(content[: len(content) // 2])
+
+
+def truncated_when_it_was_made(bundle: Bundle) -> None:
+    truncated(bundle)
+    hash_again(bundle, "encoder.fp32.onnx")
+
+
+def with_its_graphs_swapped(bundle: Bundle) -> None:
+    for one, other in (("encoder", "decoder"), ("decoder", "encoder")):
+        shutil.copy(bundle.path / f"{one}.fp32.onnx", bundle.path / f"{other}.tmp")
+    for part in ("encoder", "decoder"):
+        (bundle.path / f"{part}.tmp").rename(bundle.path / f"{part}.fp32.onnx")
+        hash_again(bundle, f"{part}.fp32.onnx")
+
+
+def change_items(bundle: Bundle, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    path = bundle.path / "memory.safetensors"
+    save_file({"memory": np.ascontiguousarray(change(load_file(path)["memory"]))}, path)
+    hash_again(bundle, path.name)
+
+
+def with_nans_in_its_memory(bundle: Bundle) -> None:
+    change_items(bundle, lambda items: np.where(np.arange(len(items))[:, None] == 1, np.float32("nan"), items))
+
+
+def with_a_memory_of_another_width(bundle: Bundle) -> None:
+    change_items(bundle, lambda items: items[:, :7])
+
+
+def with_half_a_memory(bundle: Bundle) -> None:
+    content = (bundle.path / "memory.safetensors").read_bytes()
+    (bundle.path / "memory.safetensors").write_bytes(content[: len(content) // 2])
+    hash_again(bundle, "memory.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "parts"),
+    [
+        (from_a_newer_release, ("manifest.json: ", "expected schema 1, got 2", "Update edge-runtime")),
+        (without_its_gate, ("manifest.json: ", "missing required field `gate`", "make the bundle again")),
+        (with_text_for_a_number, ("manifest.json: ", "got `str`", "$.fps", "make the bundle again")),
+        (with_half_a_manifest, ("manifest.json: expected JSON, got", "Copy the bundle again")),
+        (without_a_manifest, ("expected a bundle (a folder with manifest.json), got 'No such file", "make bundle")),
+        (with_a_changed_byte, ("decoder.fp32.onnx: expected SHA-256", "got ", "copy the bundle again")),
+        (with_a_path_that_leaves, ("memory.file inside the bundle, got '../memory.safetensors'", "Make the bundle again")),
+        (with_a_link_that_leaves, ("encoder.fp32.onnx: expected a file inside the bundle", "leads outside", "Replace the link")),
+        (without_a_graph, ("encoder.fp32.onnx: expected a file of the bundle, got 'No such file", "Copy the bundle again")),
+        (truncated, ("encoder.fp32.onnx: expected SHA-256", "copy the bundle again")),
+        (truncated_when_it_was_made, ("encoder.fp32.onnx: expected an ONNX graph, ONNX Runtime says", "Make the bundle again")),
+        (with_its_graphs_swapped, ("encoder.fp32.onnx: expected inputs", "'clip'", "the graph has", "Make the bundle again")),
+        (with_nans_in_its_memory, ("memory.safetensors, pool 'memory': expected finite numbers, got NaN", "make it again")),
+        (with_a_memory_of_another_width, ("pool 'memory': expected (M, 16) float32, got (3, 7)", "Make the bundle again")),
+        (with_half_a_memory, ("memory.safetensors: expected safetensors, got", "Make the bundle again")),
+    ],
+    ids=lambda value: getattr(value, "__name__", "says"),
+)
+def test_a_bundle(spoil: Callable[[Bundle], None], parts: tuple[str, ...], toy: Toy, tmp_path: Path) -> None:
+    bundle = toy("one_pool")
+    spoil(bundle)
+    finished = run_on(bundle.path, tmp_path, "--source", scene(FRAMES), "--save-video")
+    message = error_of(finished)
+    assert str(bundle.path) in message
+    assert all(part.lower() in message.lower() for part in ("expected", *parts)), message
+    assert not (tmp_path / "out").exists()
+
+
+# state
+
+
+@pytest.fixture
+def saved(toy: Toy, tmp_path: Path) -> tuple[Bundle, Path]:
+    """A bundle and the state that a run with it left."""
+    bundle = toy("one_pool")
+    finished = edge_run("--bundle", bundle.path, "--source", scene(FRAMES), "--state", tmp_path / "state")
+    assert finished.code == 0, finished.err
+    return bundle, tmp_path / "state" / "synthetic.safetensors"
+
+
+def test_a_state_of_another_bundle(saved: tuple[Bundle, Path], tmp_path: Path) -> None:
+    bundle, state = saved
+    before = state.read_bytes()
+    change_manifest(bundle, lambda values: values.update(name="calibrated anew"))
+    finished = run_on(bundle.path, tmp_path, "--source", scene(FRAMES), "--state", state.parent)
+    identity = Bundle.load(bundle.path).identity[:12]
+    assert_says(finished, f"{state}: expected the memory of bundle {identity}", f"got that of {bundle.identity[:12]}", "Delete it")
+    assert state.read_bytes() == before
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("share", [0, 0.9])
+def test_a_broken_state(share: float, saved: tuple[Bundle, Path], tmp_path: Path) -> None:
+    bundle, state = saved
+    before = state.read_bytes()[: int(share * state.stat().st_size)]
+    state.write_bytes(before)
+    finished = run_on(bundle.path, tmp_path, "--source", scene(FRAMES), "--state", state.parent)
+    assert_says(finished, f"{state}: expected a saved memory, cannot read it", "Delete it to begin with the shipped memory")
+    assert state.read_bytes() == before
+    assert not (tmp_path / "out").exists()
+
+
+# labels
+
+
+@pytest.fixture(scope="module")
+def two_clips(images: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("labelled")
+    for clip in ("a", "b"):
+        write_clip(folder / clip, images)
+    return folder
+
+
+def rows(clip: str, count: int) -> list[str]:
+    return [f"{clip},{frame},{frame % 2}" for frame in range(count)]
+
+
+HEADER = ["clip,frame,anomalous"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "parts"),
+    [
+        (HEADER + rows("a", 12), ("expected labels of b, got a", "missing: b", "Name the clips in the labels as the folders")),
+        (HEADER + rows("a", 12) + rows("b", 8), ("one label per frame", "b has 12 frames and 8 labels", "Label every frame")),
+        (HEADER + rows("a", 14) + rows("b", 12), ("one label per frame", "a has 12 frames and 14 labels", "same version")),
+        (rows("a", 12) + rows("b", 12), ("labels.csv, line 1: expected the header", "got 'a,0,0'")),
+        ([*HEADER, "a,0,yes"], ("labels.csv, line 2: expected", "got 'a,0,yes'", "Mend the line")),
+        (HEADER + [row[:-1] + "0" for row in rows("a", 12) + rows("b", 12)], ("got 0 anomalous and 16 normal", "Check the labels")),
+        (None, ("labels.csv: expected a CSV or a folder of masks, found nothing there", "Check the path")),
+    ],
+)
+def test_labels_that_do_not_match(
+    lines: list[str] | None, parts: tuple[str, ...], two_clips: Path, toy_originals: dict[str, Path], tmp_path: Path
+) -> None:
+    if lines is not None:
+        (tmp_path / "labels.csv").write_text("\n".join(lines) + "\n")
+    arguments = ("--bundle", toy_originals["one_pool"], "--data", two_clips, "--labels", tmp_path / "labels.csv", "--out", tmp_path / "out")
+    assert_says(edge_report("accuracy", *arguments), *parts)
+    assert not (tmp_path / "out").exists()
+
+
+def test_events_need_a_source_that_knows_its_truth(toy_originals: dict[str, Path], images: list[np.ndarray], tmp_path: Path) -> None:
+    video = write_video(tmp_path / "gate.avi", images)
+    finished = edge_report("events", "--bundle", toy_originals["one_pool"], "--source", video, "--out", tmp_path / "out")
+    assert_says(finished, "gate: expected a source that knows its truth", "Use edge-report accuracy")
+    assert not (tmp_path / "out").exists()
+
+
+def test_clips_of_one_name_are_not_taken_for_one(toy_originals: dict[str, Path], images: list[np.ndarray], tmp_path: Path) -> None:
+    write_clip(tmp_path / "data" / "a", images)
+    write_video(tmp_path / "data" / "a.avi", images)
+    (tmp_path / "labels.csv").write_text("\n".join(HEADER + rows("a", 12)))
+    data = ("--data", tmp_path / "data", "--labels", tmp_path / "labels.csv")
+    finished = edge_report("accuracy", "--bundle", toy_originals["one_pool"], *data, "--out", tmp_path / "out")
+    assert_says(finished, "expected clips with different names, got a more than once", "Rename one")
+
+
+# training and calibration
+
+
+def test_training_clips_shorter_than_a_window(images: list[np.ndarray], tmp_path: Path) -> None:
+    for clip in ("a", "b", "c"):
+        write_clip(tmp_path / "data" / clip, images[:4])
+    config = ROOT / "configs" / "mnad_prediction-lite.toml"
+    finished = run_module("train", "--config", config, "--data", tmp_path / "data", "--out", tmp_path / "run")
+    assert_says(finished, "training clips: expected at least one of 5 frames or more", "the longest has 4", "Record longer clips")
+    left = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    assert {path.suffix for path in left} <= {".u8"} and not any(path.name.startswith(".") for path in left)
+
+
+def test_calibration_clips_shorter_than_a_window(toy: Toy, images: list[np.ndarray], tmp_path: Path) -> None:
+    bundle = toy("one_pool")
+    write_clip(tmp_path / "data" / "a", images[:4])
+    before = (bundle.path / "manifest.json").read_bytes()
+    finished = run_module("calibration", "--bundle", bundle.path, "--data", tmp_path / "data")
+    message = error_of(finished)
+    assert "expected" in message and "shorter than the window" in message and "Use longer clips" in message
+    assert (bundle.path / "manifest.json").read_bytes() == before

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from calibration.clips import NormalClip, find_clips, read_frames
+from calibration.score import CalibrationSettings, calibrate, choose_threshold
+from edge_runtime import Bundle, Detector
+from edge_runtime.alarms import count_alarms
+from edge_runtime.bundle import encode_manifest, parse_manifest
+from edge_runtime.errors import ConfigError
+from edge_runtime.evaluation.scoring import open_evaluation_stream, score_frames
+
+Toy = Callable[[str], Bundle]
+NORMAL = "synthetic:?clips=2&seed=50&frames=100&anomalies=off&width=64&height=48"
+TAIL = -math.log10(0.05)
+
+
+def peaks_in(frames: int, *peaks: float) -> list[float]:
+    """Scores of 0.1 with single peaks far from each other."""
+    scores = [0.1] * frames
+    for i, peak in enumerate(peaks):
+        scores[(i + 1) * frames // (len(peaks) + 1)] = peak
+    return scores
+
+
+# threshold
+
+
+@pytest.mark.parametrize(("rate", "between"), [(1.0, (4, 5)), (2.0, (3, 4)), (3.9, (2, 3))])
+def test_an_hour_of_footage_counts_its_alarms(rate: float, between: tuple[float, float]) -> None:
+    threshold = choose_threshold([peaks_in(3600, 2, 3, 5, 4)], 1.0, CalibrationSettings(false_alarms_per_hour=rate))
+    assert between[0] < threshold.score <= between[1]
+    assert threshold.score == math.nextafter(between[0], math.inf)
+    assert (threshold.false_alarms_per_hour, threshold.is_extrapolated, threshold.hold_s) == (rate, False, 2.0)
+
+
+def test_footage_is_counted_over_all_clips() -> None:
+    clips = [peaks_in(1800, 2, 5), peaks_in(1800, 3, 4)]
+    assert choose_threshold(clips, 1.0, CalibrationSettings()).score == math.nextafter(4, math.inf)
+
+
+def test_a_threshold_so_low_that_one_alarm_never_ends_is_not_taken_for_a_quiet_one() -> None:
+    scores = (-np.log10(np.random.default_rng(0).uniform(size=7200))).tolist()
+    settings = CalibrationSettings(hold_s=20.0)  # at the median score an alarm lasts for hours
+    threshold = choose_threshold([scores], 1.0, settings)
+    times_s = np.arange(7200.0)
+    assert count_alarms(np.array(scores), times_s, threshold.score, 20.0) == 2
+    assert count_alarms(np.array(scores), times_s, math.nextafter(threshold.score, 0), 20.0) == 3
+    assert threshold.score > 3
+
+
+@pytest.mark.parametrize("rate", [1.0, 0.01])
+def test_less_footage_is_extrapolated_from_how_many_frames_make_an_alarm(rate: float) -> None:
+    # 4 frames reach the tail, in 2 alarms: two frames an alarm. 10 frames a second are 36,000 an hour.
+    scores = [0.1] * 600
+    scores[100:103] = [2.0, 2.0, 2.0]
+    scores[400] = 1.4
+    threshold = choose_threshold([scores], 10.0, CalibrationSettings(false_alarms_per_hour=rate))
+    assert threshold.score == pytest.approx(math.log10(36_000 * (2 / 4) / rate))
+    assert threshold.is_extrapolated
+
+
+def test_an_extrapolated_threshold_is_never_below_the_tail() -> None:
+    threshold = choose_threshold([[0.1] * 36], 1.0, CalibrationSettings(false_alarms_per_hour=90.0))
+    assert (threshold.score, threshold.is_extrapolated) == (pytest.approx(math.log10(40)), True)
+    threshold = choose_threshold([[2.0] * 36], 1.0, CalibrationSettings(false_alarms_per_hour=90.0))
+    assert threshold.score == pytest.approx(TAIL)  # one alarm of 36 frames: by itself it would be log10(40 / 36)
+
+
+def test_more_false_alarms_wished_never_raise_the_threshold() -> None:
+    scores = np.random.default_rng(1).exponential(0.5, 3600).tolist()
+    thresholds = [choose_threshold([scores], 1.0, CalibrationSettings(rate)).score for rate in (1.0, 2.0, 5.0, 20.0)]
+    assert thresholds == sorted(thresholds, reverse=True)
+
+
+# clips
+
+
+def test_clips_of_a_place_are_read_whole() -> None:
+    clips = find_clips(NORMAL)
+    assert [clip.name for clip in clips] == ["synthetic-00", "synthetic-01"]
+    frames = list(read_frames(clips[0], 10.0))
+    assert len(frames) == 100 and frames[0].gap == "start" and frames[1].time_s == 0.1
+
+
+def test_a_part_of_a_clip_counts_from_its_own_first_frame() -> None:
+    frames = list(read_frames(NormalClip("part", find_clips(NORMAL)[0].uri, start=10, stop=13), 10.0))
+    assert [(frame.index, frame.gap) for frame in frames] == [(0, "start"), (1, None), (2, None)]
+    whole = list(read_frames(find_clips(NORMAL)[0], 10.0))
+    assert np.array_equal(frames[0].image, whole[10].image)
+
+
+# a bundle
+
+
+def test_a_calibrated_bundle_is_valid_and_holds_what_it_was_calibrated_for(toy: Toy) -> None:
+    bundle = toy("one_pool")
+    settings = CalibrationSettings(pseudo_rounds=1)
+    manifest = calibrate(bundle, find_clips(NORMAL), settings)
+    assert parse_manifest(encode_manifest(manifest), "calibrated") == manifest
+    precision = manifest.precisions["fp32"]
+    assert manifest.gate.limit == pytest.approx(np.quantile(frozen_regular_scores(bundle), 0.9))
+    assert manifest.paper_weight in settings.paper_weights
+    assert precision.score_scale.quantity == "local_error" and precision.score_scale.smoothing_frames in (1, 2, 5, 8, 10)
+    assert precision.threshold.is_extrapolated and precision.threshold.score >= TAIL
+    assert precision.verdict == "The reference."
+    untouched = {"precisions": bundle.manifest.precisions, "gate": bundle.manifest.gate, "paper_weight": bundle.manifest.paper_weight}
+    assert replace(manifest, **untouched) == bundle.manifest
+    assert calibrate(bundle, find_clips(NORMAL), settings) == manifest  # the same again
+
+
+def test_the_scale_puts_a_twentieth_of_the_normal_frames_into_the_tail(toy: Toy) -> None:
+    bundle = toy("one_pool")
+    calibrated = replace(bundle, manifest=calibrate(bundle, find_clips(NORMAL), CalibrationSettings(pseudo_rounds=1)))
+    detector = Detector.open(calibrated)
+    scores = [
+        score.score
+        for clip in find_clips(NORMAL)
+        for score in score_frames(detector, open_evaluation_stream(detector, is_learning=True), read_frames(clip, 10.0))
+    ]
+    assert np.mean(np.array(scores) > TAIL) == pytest.approx(0.05, abs=0.01)
+
+
+def test_a_second_precision_is_told_apart_from_the_first(toy: Toy) -> None:
+    bundle = toy("one_pool")
+    twin = replace(bundle, manifest=replace(bundle.manifest, precisions=bundle.manifest.precisions | {"again": bundle.precision("fp32")}))
+    manifest = calibrate(twin, find_clips(NORMAL), CalibrationSettings(pseudo_rounds=1))
+    verdict = "Of 192 normal frames it was calibrated on, 0 fall on another side of the threshold than in fp32."
+    assert manifest.precisions["again"] == replace(manifest.precisions["fp32"], verdict=verdict)
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        (NORMAL.replace("frames=100", "frames=4"), "every clip is shorter than the window"),
+        (NORMAL.replace("frames=100", "frames=25"), "expected clips of 6 s or more"),
+    ],
+)
+def test_clips_that_are_too_short_are_refused(where: str, message: str, toy: Toy) -> None:
+    with pytest.raises(ConfigError, match=message):
+        calibrate(toy("one_pool"), find_clips(where), CalibrationSettings())
+
+
+def test_no_clip_at_all_is_refused(toy: Toy) -> None:
+    with pytest.raises(ConfigError, match="expected at least one normal clip, got none"):
+        calibrate(toy("one_pool"), [], CalibrationSettings())
+
+
+def frozen_regular_scores(bundle: Bundle) -> list[float]:
+    detector = Detector.open(bundle)
+    return [
+        score.regular_score
+        for clip in find_clips(NORMAL)
+        for score in score_frames(detector, open_evaluation_stream(detector, is_learning=False), read_frames(clip, 10.0))
+    ]

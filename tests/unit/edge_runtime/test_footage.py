@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import logging
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_runtime import open_source
+from edge_runtime.errors import ConfigError, SourceError, SourceOpenError
+from edge_runtime.frames import Frame
+from edge_runtime.sources import clip_uris
+from edge_runtime.sources.footage import list_clips
+
+
+def put_image(path: Path, grey: int, height: int = 8, width: int = 12) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), np.full((height, width, 3), grey, np.uint8))
+
+
+def put_video(path: Path, greys: list[int], fps: float = 12.5) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), fps, (32, 24))
+    assert writer.isOpened()
+    for grey in greys:
+        writer.write(np.full((24, 32, 3), grey, np.uint8))
+    writer.release()
+    return path
+
+
+def greys_of(frames: list[Frame]) -> list[int]:
+    return [int(frame.image[4, 4, 0]) for frame in frames]
+
+
+# images
+
+
+def test_images_come_in_natural_order_with_media_times(tmp_path: Path) -> None:
+    for name, grey in (("10.png", 30), ("9.png", 20), ("1.png", 10), ("notes.txt", 0)):
+        if name.endswith(".png"):
+            put_image(tmp_path / "gate" / name, grey)
+        else:
+            (tmp_path / "gate" / name).write_text("no image")
+    source = open_source(str(tmp_path / "gate"), fps=10)
+    frames = list(source)
+    assert greys_of(frames) == [10, 20, 30]
+    assert [frame.index for frame in frames] == [0, 1, 2]
+    assert [frame.time_s for frame in frames] == [0.0, 0.1, 0.2]
+    assert [frame.gap for frame in frames] == ["start", None, None]
+    assert {frame.stream for frame in frames} == {source.stream} == {"gate"}
+    assert all(frame.image.shape == (8, 12, 3) and frame.image.dtype == np.uint8 and frame.truth is None for frame in frames)
+    assert (source.frame_count, source.fps, source.is_live) == (3, 10, False)
+
+
+def test_names_without_plain_digits_sort_too(tmp_path: Path) -> None:
+    for grey, name in enumerate(("a2.png", "a10.png", "b.png", "²1.png")):
+        put_image(tmp_path / name, grey)
+    assert greys_of(list(open_source(str(tmp_path), fps=1))) == [0, 1, 2, 3]
+
+
+def test_folders_are_clips_in_natural_order_with_a_gap_before_each(tmp_path: Path) -> None:
+    for clip, grey in (("clip10", 30), ("clip9", 10)):
+        put_image(tmp_path / clip / "000.png", grey)
+        put_image(tmp_path / clip / "001.png", grey + 1)
+    source = open_source(str(tmp_path), fps=10)
+    frames = list(source)
+    assert greys_of(frames) == [10, 11, 30, 31]
+    assert [frame.gap for frame in frames] == ["start", None, "next clip after clip9", None]
+    assert [frame.index for frame in frames] == [0, 1, 2, 3]
+    assert source.frame_count == 4
+
+
+def test_clips_may_differ_in_size(tmp_path: Path) -> None:
+    put_image(tmp_path / "a" / "0.png", 1, height=8)
+    put_image(tmp_path / "b" / "0.png", 2, height=16)
+    assert [frame.image.shape[0] for frame in open_source(str(tmp_path), fps=10)] == [8, 16]
+
+
+def test_a_wildcard_takes_what_it_matches(tmp_path: Path) -> None:
+    for name, grey in (("a_2.png", 2), ("a_10.png", 10), ("b_1.png", 99)):
+        put_image(tmp_path / name, grey)
+    assert greys_of(list(open_source(str(tmp_path / "a_*.png"), fps=10))) == [2, 10]
+
+
+def test_a_folder_whose_name_looks_like_a_wildcard_is_a_folder(tmp_path: Path) -> None:
+    put_image(tmp_path / "cam[1]" / "0.png", 7)
+    assert greys_of(list(open_source(str(tmp_path / "cam[1]"), fps=10))) == [7]
+    assert clip_uris(str(tmp_path / "cam[1]")) == {"cam[1]": str(tmp_path / "cam[1]")}
+
+
+@pytest.mark.parametrize("fps", [None, 0, -1, float("nan"), float("inf")])
+def test_images_need_a_frame_rate(fps: float | None, tmp_path: Path) -> None:
+    put_image(tmp_path / "0.png", 0)
+    with pytest.raises(ConfigError, match=r"expected a (frame rate|positive number of frames per second).*--fps 10"):
+        open_source(str(tmp_path), fps=fps)
+
+
+def test_an_unreadable_image_ends_it_with_the_files_name(tmp_path: Path) -> None:
+    put_image(tmp_path / "0.png", 5)
+    (tmp_path / "1.png").write_bytes(b"no image")
+    frames = iter(open_source(str(tmp_path), fps=10))
+    assert next(frames).index == 0
+    with pytest.raises(SourceError, match=r"1\.png: expected an image, cannot decode it\. Replace or remove"):
+        next(frames)
+
+
+def test_a_size_that_changes_within_a_clip_ends_it(tmp_path: Path) -> None:
+    put_image(tmp_path / "0.png", 5, height=8, width=12)
+    put_image(tmp_path / "1.png", 5, height=8, width=16)
+    with pytest.raises(SourceError, match=r"1\.png: expected 12x8 pixels like the frames before it, got 16x8"):
+        list(open_source(str(tmp_path), fps=10))
+
+
+def test_a_loop_goes_on_counting_and_marks_the_gap(tmp_path: Path) -> None:
+    put_image(tmp_path / "0.png", 5)
+    put_image(tmp_path / "1.png", 6)
+    source = open_source(str(tmp_path), fps=10, loop=True)
+    frames = list(islice(source, 5))
+    assert greys_of(frames) == [5, 6, 5, 6, 5]
+    assert [frame.gap for frame in frames] == ["start", None, "loop", None, "loop"]
+    assert [frame.index for frame in frames] == [0, 1, 2, 3, 4]
+    assert source.frame_count is None
+
+
+# videos
+
+
+def test_a_video_brings_its_frame_rate(tmp_path: Path) -> None:
+    source = open_source(str(put_video(tmp_path / "gate.avi", [0, 80, 160])))
+    frames = list(source)
+    assert greys_of(frames) == pytest.approx([0, 80, 160], abs=3)
+    assert [frame.time_s for frame in frames] == [0.0, 0.08, 0.16]
+    assert (source.fps, source.frame_count, source.stream) == (12.5, 3, "gate.avi")
+
+
+def test_a_rate_that_is_said_overrides_the_videos(tmp_path: Path) -> None:
+    assert open_source(str(put_video(tmp_path / "gate.avi", [0])), fps=5).fps == 5
+
+
+def test_videos_of_a_folder_are_clips(tmp_path: Path) -> None:
+    put_video(tmp_path / "2.avi", [80, 80])
+    put_video(tmp_path / "10.avi", [160])
+    frames = list(open_source(str(tmp_path)))
+    assert greys_of(frames) == pytest.approx([80, 80, 160], abs=3)
+    assert [frame.gap for frame in frames] == ["start", None, "next clip after 2"]
+    assert clip_uris(str(tmp_path)) == {"2": str(tmp_path / "2.avi"), "10": str(tmp_path / "10.avi")}
+
+
+def test_videos_of_different_rates_need_one_that_is_said(tmp_path: Path) -> None:
+    put_video(tmp_path / "1.avi", [0], fps=10)
+    put_video(tmp_path / "2.avi", [0], fps=20)
+    with pytest.raises(ConfigError, match="found none that holds for all of it"):
+        open_source(str(tmp_path))
+    assert open_source(str(tmp_path), fps=10).frame_count == 2
+
+
+def test_a_video_that_ends_early_is_read_up_to_there_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = put_video(tmp_path / "gate.avi", list(range(0, 200, 10)))
+    content = path.read_bytes()
+    path.write_bytes(content[: int(0.9 * len(content))])
+    with caplog.at_level(logging.WARNING):
+        count = len(list(open_source(str(path))))
+    assert 0 < count < 20
+    assert f"gate.avi: ended after {count} of 20 frames; scored up to there." in caplog.text
+
+
+def test_a_whole_video_says_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert len(list(open_source(str(put_video(tmp_path / "gate.avi", [0, 10]))))) == 2
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("content", [b"", b"no video"])
+def test_a_video_that_cannot_be_opened_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "gate.avi").write_bytes(content)
+    with pytest.raises(SourceOpenError, match=r"gate\.avi: expected a video, OpenCV cannot open it\. Is the file whole"):
+        open_source(str(tmp_path / "gate.avi"))
+
+
+# nothing there
+
+
+@pytest.mark.parametrize("where", ["nowhere", "nowhere/clip.mp4"])
+def test_a_missing_source_is_named(where: str, tmp_path: Path) -> None:
+    with pytest.raises(SourceOpenError, match=rf"{where}: expected a folder, a video or a wildcard .* found nothing there\. Check"):
+        open_source(str(tmp_path / where), fps=10)
+
+
+def test_a_folder_without_footage_says_how_to_lay_it(tmp_path: Path) -> None:
+    (tmp_path / "empty clip").mkdir()
+    (tmp_path / "labels.csv").write_text("clip,frame,anomalous\n")
+    with pytest.raises(SourceOpenError, match=r"expected images .* found none\. Lay footage as DIR/<clip>/<frame>\.jpg"):
+        list_clips(tmp_path)
+
+
+def test_a_wildcard_without_a_match_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("")
+    with pytest.raises(SourceOpenError, match=r"expected images .* the wildcard matches none"):
+        open_source(str(tmp_path / "*"), fps=10)
+
+
+def test_a_file_that_is_no_video_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(SourceOpenError, match=r"notes\.txt: expected a video .* got a \.txt file"):
+        open_source(str(tmp_path / "notes.txt"), fps=10)

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_runtime.errors import ConfigError
+from edge_runtime.score_scale import MovingAverage, ScoreScale, oddness, smooth
+
+# 0 … 0.95 evenly over 0 … 19; above, one factor e for each 2
+SCALE = ScoreScale("local_error", 1, tuple(map(float, range(20))), tail=2.0)
+
+
+def test_the_score_is_the_tail_probability_that_the_knots_say() -> None:
+    assert SCALE.score(0) == 0
+    assert SCALE.score(10) == pytest.approx(-math.log10(0.5))
+    assert SCALE.score(17.5) == pytest.approx(-math.log10(1 - 0.875))
+
+
+def test_below_all_that_was_seen_the_score_is_zero() -> None:
+    assert SCALE.score(-5) == 0
+
+
+def test_above_the_last_knot_the_tail_is_exponential_without_an_end() -> None:
+    assert SCALE.score(19 + 2 * math.log(10)) == pytest.approx(-math.log10(0.05) + 1)
+    assert SCALE.score(19 + 2000 * math.log(10)) == pytest.approx(-math.log10(0.05) + 1000)
+
+
+def test_both_parts_meet_at_the_95th_percentile() -> None:
+    assert SCALE.score(19) == pytest.approx(-math.log10(0.05))
+    assert SCALE.score(math.nextafter(19, 0)) == pytest.approx(-math.log10(0.05))
+
+
+@given(values=st.lists(st.floats(-10, 100), min_size=2, max_size=20))
+@settings(max_examples=100, deadline=None)
+def test_a_larger_value_never_has_a_smaller_score(values: list[float]) -> None:
+    scores = [SCALE.score(value) for value in sorted(values)]
+    assert all(a <= b + 1e-12 for a, b in pairwise(scores))
+    assert scores[0] >= 0
+
+
+def test_on_an_exponential_sample_the_score_is_the_value_in_decades() -> None:
+    values = -np.log(1 - (np.arange(20_000) + 0.5) / 20_000)  # its quantiles: the tail probability of x is exp(−x)
+    scale = ScoreScale.fit(values, "local_error", 3)
+    for value in (0.5, 1.0, 2.0, 4.0, 8.0):
+        assert scale.score(value) == pytest.approx(value / math.log(10), rel=0.02)
+    assert scale.score(20) == pytest.approx(20 / math.log(10), rel=0.02)  # no frame was ever this odd
+    assert (scale.quantity, scale.smoothing_frames) == ("local_error", 3)
+
+
+def test_fitting_does_not_depend_on_the_order_of_the_frames() -> None:
+    values = np.random.default_rng(5).exponential(size=100)
+    assert ScoreScale.fit(values, "psnr_db", 1) == ScoreScale.fit(values[::-1], "psnr_db", 1)
+
+
+def test_the_tail_is_the_mean_excess_over_the_95th_percentile() -> None:
+    scale = ScoreScale.fit(np.arange(101.0), "local_error", 1)
+    assert scale.knots[-1] == pytest.approx(95)
+    assert scale.tail == pytest.approx(3)  # 96 … 100
+
+
+def test_too_little_footage_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"expected 40 scored frames or more, got 39\. Hold out more footage"):
+        ScoreScale.fit(np.arange(39.0), "local_error", 1)
+
+
+def test_a_frozen_picture_is_refused() -> None:
+    with pytest.raises(ConfigError, match="all values of the held-out footage are equal"):
+        ScoreScale.fit(np.full(100, 0.3), "local_error", 1)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_values_that_are_not_finite_cannot_be_fitted(value: float) -> None:
+    values = np.arange(100.0)
+    values[-10:] = value
+    with pytest.raises(ConfigError, match=r"expected finite values, got NaN or infinity\. Check"):
+        ScoreScale.fit(values, "local_error", 1)
+
+
+@pytest.mark.parametrize(
+    ("quantity", "frames", "knots", "tail", "what"),
+    [
+        ("colour", 1, (0.0, 1.0), 1.0, "expected a quantity of local_error, regular_score, psnr_db, got 'colour'"),
+        ("local_error", 0, (0.0, 1.0), 1.0, "expected smoothing over 1 frame or more, got 0"),
+        ("local_error", 1, (0.0,), 1.0, "at least 2 finite, rising knots"),
+        ("local_error", 1, (0.0, 2.0, 1.0), 1.0, "rising knots"),
+        ("local_error", 1, (0.0, math.nan, 1.0), 1.0, "finite, rising knots"),
+        ("local_error", 1, (-math.inf, 1.0), 1.0, "finite, rising knots"),
+        ("local_error", 1, (0.0, 1.0), 0.0, "a tail above 0"),
+        ("local_error", 1, (0.0, 1.0), math.nan, "a tail above 0"),
+        ("local_error", 1, (0.0, 1.0), math.inf, "a tail above 0"),
+    ],
+)
+def test_a_scale_that_cannot_be_is_refused(quantity: str, frames: int, knots: tuple[float, ...], tail: float, what: str) -> None:
+    with pytest.raises(ConfigError, match=what):
+        ScoreScale(quantity, frames, knots, tail)
+
+
+def test_knots_may_repeat() -> None:
+    scale = ScoreScale("local_error", 1, (0.0, 0.0, 1.0), 1.0)
+    assert scale.score(1.0) == pytest.approx(-math.log10(0.05))
+
+
+def test_a_low_psnr_is_odd_and_a_high_error_is() -> None:
+    raw = {"psnr_db": 30.0, "local_error": 0.01, "regular_score": 0.02}
+    assert [oddness(quantity, raw) for quantity in ("psnr_db", "local_error", "regular_score")] == [-30.0, 0.01, 0.02]
+
+
+def test_smoothing_is_the_mean_of_the_newest_values_and_of_those_there_are() -> None:
+    assert smooth([3.0, 6.0, 9.0, 0.0], 3) == [3.0, 4.5, 6.0, 5.0]
+    assert smooth([3.0, 6.0], 1) == [3.0, 6.0]
+
+
+def test_after_a_gap_the_average_begins_again() -> None:
+    average = MovingAverage(3)
+    average.push(90.0)
+    average.clear()
+    assert average.push(1.0) == 1.0

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from edge_runtime import Bundle
+from edge_runtime.devices.host_memory import HostBank
+from edge_runtime.errors import BundleError, SinkError
+from edge_runtime.state import StateStore
+
+Toy = Callable[[str], Bundle]
+
+
+def bank_of(bundle: Bundle) -> HostBank:
+    return HostBank(bundle.manifest, bundle.read_items())
+
+
+def learned_bank(bundle: Bundle) -> HostBank:
+    """A bank of `one_pool` whose items are no longer the shipped ones."""
+    bank = bank_of(bundle)
+    bank.restore({"memory": np.eye(3, 16, dtype=np.float32)})
+    return bank
+
+
+def test_what_was_learned_survives_a_restart(toy: Toy, tmp_path: Path) -> None:
+    bundle = toy("one_pool")
+    StateStore(tmp_path / "state", "gate", bundle).save(learned_bank(bundle))
+    bank = bank_of(bundle)
+    assert StateStore(tmp_path / "state", "gate", bundle).load(bank) is True
+    assert np.array_equal(bank.snapshot()["memory"], np.eye(3, 16))
+    assert not bank.is_frozen
+    assert os.listdir(tmp_path / "state") == ["gate.safetensors"]
+
+
+def test_where_nothing_was_saved_the_bank_stays_as_shipped(toy: Toy, tmp_path: Path) -> None:
+    bundle = toy("one_pool")
+    bank = bank_of(bundle)
+    assert StateStore(tmp_path / "state", "gate", bundle).load(bank) is False
+    assert np.array_equal(bank.snapshot()["memory"], bundle.read_items()["memory"])
+
+
+def test_every_stream_has_a_state_of_its_own_under_a_safe_name(toy: Toy, tmp_path: Path) -> None:
+    bundle = toy("one_pool")
+    store = StateStore(tmp_path, "../gate 1", bundle)
+    store.save(learned_bank(bundle))
+    assert store.path == tmp_path / ".._gate_1.safetensors" and store.path.exists()
+    assert StateStore(tmp_path, "gate 2", bundle).load(bank_of(bundle)) is False
+
+
+@pytest.mark.parametrize("was_frozen", [True, False])
+def test_a_frozen_memory_comes_back_frozen(was_frozen: bool, toy: Toy, tmp_path: Path) -> None:
+    bundle = toy("one_pool")
+    saved, restored = learned_bank(bundle), bank_of(bundle)
+    if was_frozen:
+        saved.freeze()
+    store = StateStore(tmp_path, "gate", bundle)
+    store.save(saved)
+    store.load(restored)
+    assert restored.is_frozen is was_frozen
+
+
+def test_a_state_does_not_thaw_a_bank_that_is_frozen(toy: Toy, tmp_path: Path) -> None:
+    bundle = toy("one_pool")
+    store = StateStore(tmp_path, "gate", bundle)
+    store.save(learned_bank(bundle))
+    bank = bank_of(bundle)
+    bank.freeze()
+    store.load(bank)
+    assert bank.is_frozen
+
+
+def test_the_state_of_another_bundle_is_refused(toy: Toy, tmp_path: Path) -> None:
+    bundle = toy("one_pool")
+    StateStore(tmp_path, "gate", replace(bundle, identity="0" * 64)).save(learned_bank(bundle))
+    bank = bank_of(bundle)
+    with pytest.raises(BundleError, match=r"gate\.safetensors: expected the memory of bundle \w{12}… .* got that of 0{12}….*Delete it"):
+        StateStore(tmp_path, "gate", bundle).load(bank)
+    assert np.array_equal(bank.snapshot()["memory"], bundle.read_items()["memory"])
+
+
+@pytest.mark.parametrize("length", [0, 7, 40, -1])
+def test_a_truncated_state_is_refused(length: int, toy: Toy, tmp_path: Path) -> None:
+    bundle = toy("one_pool")
+    store = StateStore(tmp_path, "gate", bundle)
+    store.save(learned_bank(bundle))
+    store.path.write_bytes(store.path.read_bytes()[:length])
+    with pytest.raises(BundleError, match=r"gate\.safetensors: expected a saved memory, cannot read it .*Delete it to begin"):
+        store.load(bank_of(bundle))
+
+
+@pytest.mark.parametrize("content", [b"garbage" * 100, b"\0" * 100, b'{"a": 1}'])
+def test_a_file_that_is_no_state_is_refused(content: bytes, toy: Toy, tmp_path: Path) -> None:
+    bundle = toy("one_pool")
+    store = StateStore(tmp_path, "gate", bundle)
+    store.path.write_bytes(content)
+    with pytest.raises(BundleError, match="expected a saved memory, cannot read it"):
+        store.load(bank_of(bundle))
+
+
+def test_safetensors_from_elsewhere_are_no_state(toy: Toy, tmp_path: Path) -> None:
+    bundle = toy("one_pool")
+    store = StateStore(tmp_path, "gate", bundle)
+    store.path.write_bytes((bundle.path / "memory.safetensors").read_bytes())
+    with pytest.raises(BundleError, match="expected format edge-runtime-memory-1, got None"):
+        store.load(bank_of(bundle))
+
+
+def test_items_that_do_not_fit_are_refused_with_the_files_name(toy: Toy, tmp_path: Path) -> None:
+    bundle = toy("one_pool")
+    store = StateStore(tmp_path, "gate", bundle)
+    header = {"format": "edge-runtime-memory-1", "bundle": bundle.identity}
+    store.path.write_bytes(safetensors.numpy.save({"memory": np.full((3, 16), np.nan, np.float32)}, metadata=header))
+    with pytest.raises(BundleError, match=r"gate\.safetensors: .*pool 'memory': expected finite numbers"):
+        store.load(bank_of(bundle))
+
+
+@pytest.mark.parametrize(("every_s", "is_saved"), [(0.0, True), (3600.0, False)])
+def test_it_saves_once_the_time_is_due(every_s: float, is_saved: bool, toy: Toy, tmp_path: Path) -> None:
+    bundle = toy("one_pool")
+    store = StateStore(tmp_path, "gate", bundle, every_s=every_s)
+    store.save_if_due(learned_bank(bundle))
+    assert store.path.exists() is is_saved
+
+
+def test_a_model_without_memory_has_a_state_too(toy: Toy, tmp_path: Path) -> None:
+    bundle = toy("one_pool")
+    bank = HostBank(replace(bundle.manifest, pools=()), {})
+    store = StateStore(tmp_path, "gate", bundle)
+    store.save(bank)
+    assert store.load(bank) is True
+
+
+def test_a_folder_that_cannot_be_made_is_a_sink_error(toy: Toy, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SinkError, match="file"):
+        StateStore(tmp_path / "file", "gate", toy("one_pool"))

@@ -1,0 +1,248 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch
+
+from edge_runtime import Bundle, Detector, open_source
+from edge_runtime.errors import BundleError, ConfigError
+from edge_runtime.preprocess import InputSpec
+from edge_runtime.score import Score
+from export.bundle import BundleSettings, Run, _swap, load_run, make_bundle
+from export.parity import TOLERANCES, check_parity
+from train.config import MemoryConfig, ModelConfig, OptimiserConfig, TrainConfig
+from train.loop import train
+
+SCENE = "synthetic:?width=64&height=64&anomalies=off&"
+CONFIG = TrainConfig(
+    name="tiny",
+    input=InputSpec(frames=4, target=4, channels=1, height=32, width=32),
+    model=ModelConfig(width=2),
+    memory=MemoryConfig(items=4),
+    optimiser=OptimiserConfig(learning_rate=2e-3, batch_size=16, epochs=1),
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Networks this small are slower on several threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A tiny run on three clips of eight seconds."""
+    return _trained(CONFIG, 120, tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def too_short(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run whose held-out clip is too short to calibrate on: no bundle can be made from it."""
+    return _trained(CONFIG, 30, tmp_path_factory.mktemp("short"))
+
+
+@pytest.fixture(scope="module")
+def original(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The bundle of that run; not to be changed."""
+    return make_bundle(run, tmp_path_factory.mktemp("export") / "bundle", BundleSettings())
+
+
+@pytest.fixture(scope="module")
+def without_memory(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The bundle of a model without memory; not to be changed."""
+    folder = tmp_path_factory.mktemp("without-memory")
+    run = _trained(replace(CONFIG, memory=MemoryConfig(items=0)), 120, folder / "run")
+    return make_bundle(run, folder / "bundle", BundleSettings(precisions=("fp32",)))
+
+
+@pytest.fixture
+def bundle(original: Bundle, tmp_path: Path) -> Bundle:
+    """A copy, to do with as one likes."""
+    return Bundle.load(shutil.copytree(original.path, tmp_path / "bundle"))
+
+
+def test_a_bundle_has_its_six_files_and_all_are_what_the_manifest_says(original: Bundle) -> None:
+    assert {path.name for path in original.path.iterdir()} == {
+        "manifest.json",
+        "memory.safetensors",
+        *(f"{part}.{precision}.onnx" for part in ("encoder", "decoder") for precision in ("fp32", "fp16")),
+    }
+    for precision in original.manifest.precisions.values():
+        assert original.read(precision.encoder) and original.read(precision.decoder)
+    assert Bundle.load(original.path) == original
+
+
+def test_the_memory_is_that_of_the_best_model(run: Run, original: Bundle) -> None:
+    assert run.items is not None
+    assert np.array_equal(original.read_items()["memory"], run.items.numpy())
+    assert np.linalg.norm(run.items, axis=1) == pytest.approx(np.ones(4), abs=1e-6)
+
+
+def test_the_manifest_says_how_the_model_was_trained(original: Bundle) -> None:
+    manifest = original.manifest
+    assert (manifest.name, manifest.model.name, manifest.input, manifest.fps) == ("tiny", "mnad_prediction", CONFIG.input, 15.0)
+    assert manifest.model.configuration["optimiser"]["epochs"] == 1
+    assert (manifest.update.write_scale, manifest.update.rate, manifest.update.drift_limit) == ("all", 0.01, 0.25)
+    [pool] = manifest.pools
+    assert (pool.name, pool.query, pool.read, pool.addressing, pool.update) == ("memory", "query", "read", "softmax", "ema")
+
+
+def test_the_held_out_clips_are_named(original: Bundle) -> None:
+    provenance = original.manifest.provenance
+    assert provenance["held_out_clips"] == ["synthetic-01"]
+    assert provenance["training_clips"] == ["synthetic-00", "synthetic-02"]
+    assert provenance["exported_with"]["opset"] == 17
+    assert provenance["trained_with"]["torch"] == str(torch.__version__)
+
+
+def test_parity_is_recorded_and_small(original: Bundle) -> None:
+    for name, precision in original.manifest.precisions.items():
+        tensors = [tensor.name for graph in (precision.encoder, precision.decoder) for tensor in graph.outputs]
+        assert set(precision.parity) == set(tensors)
+        assert precision.parity["prediction"] <= TOLERANCES[name]
+    assert max(original.manifest.precisions["fp32"].parity.values()) <= 1e-4
+
+
+@pytest.mark.parametrize("difference", [2e-4, float("nan")])
+def test_a_prediction_too_far_off_is_refused(difference: float) -> None:
+    with pytest.raises(BundleError, match=r"fp32 graphs: expected the prediction within 0\.0001"):
+        check_parity({"prediction": difference}, "fp32")
+
+
+def test_every_precision_is_calibrated(original: Bundle) -> None:
+    assert 0 < original.manifest.gate.limit < 1
+    for precision in original.manifest.precisions.values():
+        assert precision.score_scale.quantity == "local_error"
+        assert len(precision.score_scale.knots) == 65
+        assert precision.threshold.score > 0
+        assert precision.threshold.is_extrapolated  # eight seconds cannot show one alarm an hour
+    assert original.manifest.precisions["fp32"].verdict == "The reference."
+
+
+def test_fp16_scores_like_fp32(original: Bundle) -> None:
+    exact, half = (_score(Detector.open(original, precision=name)) for name in ("fp32", "fp16"))
+    assert len(exact) == len(half) == 26
+    assert [score.psnr_db for score in half] == pytest.approx([score.psnr_db for score in exact], abs=0.1)
+    assert [score.local_error for score in half] == pytest.approx([score.local_error for score in exact], rel=0.05)
+
+
+def test_the_detector_learns_with_the_exported_memory(original: Bundle) -> None:
+    scores = _score(Detector.open(original))
+    assert any(score.memory_updated for score in scores)
+    assert scores[-1].extra["drift"] > 0
+    assert all(score.query_distance is not None and score.query_distance > 0 for score in scores)
+
+
+def test_a_name_and_fp32_alone_can_be_asked_for(run: Run, tmp_path: Path) -> None:
+    made = make_bundle(run, tmp_path / "bundle", BundleSettings(name="gate", precisions=("fp32",), update="none"))
+    assert (made.manifest.name, list(made.manifest.precisions), made.manifest.pools[0].update) == ("gate", ["fp32"], "none")
+    assert not any(score.memory_updated for score in _score(Detector.open(made)))
+
+
+def test_a_bundle_there_is_replaced_and_its_model_card_kept(run: Run, bundle: Bundle) -> None:
+    (bundle.path / "README.md").write_text("# Gate\n")
+    (bundle.path / "left-over.onnx").write_bytes(b"old")
+    made = make_bundle(run, bundle.path, BundleSettings(name="gate", precisions=("fp32",)))
+    assert made.manifest.name == "gate"
+    assert (bundle.path / "README.md").read_text() == "# Gate\n"
+    assert not (bundle.path / "left-over.onnx").exists()
+    assert [path.name for path in bundle.path.parent.iterdir()] == ["bundle"]
+
+
+def test_a_bundle_there_survives_a_failing_export(too_short: Run, bundle: Bundle) -> None:
+    before = _content(bundle.path)
+    with pytest.raises(ConfigError, match="calibration: expected clips of 6 s or more"):
+        make_bundle(too_short, bundle.path, BundleSettings())
+    assert _content(bundle.path) == before
+    assert [path.name for path in bundle.path.parent.iterdir()] == ["bundle"]
+
+
+def test_a_bundle_there_survives_if_the_new_one_cannot_take_its_place(bundle: Bundle) -> None:
+    before = _content(bundle.path)
+    with pytest.raises(FileNotFoundError):
+        _swap(bundle.path.with_name("vanished"), bundle.path, bundle.path.with_name("aside"))
+    assert _content(bundle.path) == before
+
+
+def test_a_failing_export_leaves_nothing(too_short: Run, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="calibration: expected clips of 6 s or more"):
+        make_bundle(too_short, tmp_path / "bundle", BundleSettings())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, Path.touch])
+def test_something_that_is_no_bundle_is_not_replaced(run: Run, tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "photos")
+    with pytest.raises(ConfigError, match="photos: expected a bundle or nothing there, found something else"):
+        make_bundle(run, tmp_path / "photos", BundleSettings())
+    assert (tmp_path / "photos").exists()
+
+
+def test_a_model_without_memory_works_end_to_end(without_memory: Bundle) -> None:
+    assert without_memory.manifest.pools == ()
+    assert safetensors.numpy.load(without_memory.read(without_memory.manifest.memory)) == {}
+    scores = _score(Detector.open(without_memory))
+    assert len(scores) == 26
+    assert all(score.query_distance is None and not score.memory_updated and not score.extra for score in scores)
+    assert all(score.psnr_db > 0 for score in scores)
+
+
+def test_two_streams_without_memory_go_through_in_one_step(without_memory: Bundle) -> None:
+    detector = Detector.open(without_memory)
+    alone = _score(detector)
+    streams = [detector.open_stream(name) for name in ("gate", "yard")]
+    rows = [detector.step([(stream, frame) for stream in streams]) for frame in open_source(SCENE + "frames=30&seed=9")]
+    for column in zip(*rows[4:], strict=True):
+        assert [score.local_error for score in column if score] == pytest.approx([score.local_error for score in alone], rel=1e-4)
+
+
+def test_a_folder_without_a_run_says_to_train(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"expected a training run \(run\.json\), got .*No such file.* Train first"):
+        load_run(tmp_path)
+
+
+def test_a_run_without_a_model_yet_says_to_train(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(json.dumps(run.facts))
+    with pytest.raises(ConfigError, match=r"best\.safetensors: expected a checkpoint, found none"):
+        load_run(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["{", "{}", "[]"])
+def test_a_broken_run_says_to_train(tmp_path: Path, content: str) -> None:
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(ConfigError, match=r"expected a training run \(run\.json\), got .* Train first"):
+        load_run(tmp_path)
+
+
+def test_weights_of_another_network_are_refused(run: Run, tmp_path: Path) -> None:
+    shutil.copy(run.path / "best.safetensors", tmp_path)
+    wider = run.facts["configuration"] | {"model": {"name": "mnad_prediction", "width": 4}}
+    (tmp_path / "run.json").write_text(json.dumps(run.facts | {"configuration": wider}))
+    with pytest.raises(ConfigError, match=r"expected weights of the network that run\.json describes"):
+        load_run(tmp_path)
+
+
+def _trained(config: TrainConfig, frames: int, out: Path) -> Run:
+    train(config, SCENE + f"clips=3&frames={frames}", out)
+    return load_run(out)
+
+
+def _score(detector: Detector) -> list[Score]:
+    """Thirty frames of a seed that training has not seen: four of them fill the window."""
+    stream = detector.open_stream()
+    scored = [detector.step([(stream, frame)])[0] for frame in open_source(SCENE + "frames=30&seed=9")]
+    return [score for score in scored if score is not None]
+
+
+def _content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}

@@ -1,0 +1,89 @@
+"""The network of the paper, 15.65 million parameters at 256 x 256 in colour: what is exported says what PyTorch says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from export.bundle import write_graphs
+from export.split import scores
+from train import memory
+from train.config import load_config
+from train.models import Mnad, build_model
+
+pytestmark = pytest.mark.slow
+
+CONFIG = load_config(Path("configs/mnad_prediction-full.toml"))
+DECODED = ("prediction", "error_map", "score/psnr_db", "score/regular_score", "score/local_error")
+
+Outputs = dict[str, np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Outputs, Outputs]:
+    """What PyTorch gives and what ONNX Runtime gives for one window, by tensor."""
+    torch.manual_seed(0)
+    model = build_model(CONFIG)
+    _see_a_batch(model)
+    items = memory.initial_items(CONFIG.memory.items, model.query_size, torch.Generator().manual_seed(0))
+    window = _window()
+    clip, target = window[:, :4], window[:, 4]
+    return _in_pytorch(model, items, clip, target), _in_onnx_runtime(model, items, clip, target, tmp_path_factory.mktemp("full"))
+
+
+@pytest.mark.parametrize("name", ["query", "skip_1", "skip_2", "skip_3", *DECODED])
+def test_onnx_runtime_is_within_a_ten_thousandth_of_pytorch(outputs: tuple[Outputs, Outputs], name: str) -> None:
+    wanted, got = outputs[0][name], outputs[1][name]
+    assert got.shape == wanted.shape
+    assert np.abs(got - wanted).max() <= 1e-4
+
+
+def test_the_compared_model_is_alive(outputs: tuple[Outputs, Outputs]) -> None:
+    """A network of dead units would agree with anything."""
+    wanted = outputs[0]
+    assert wanted["prediction"].std() > 0.01
+    assert all((wanted[f"skip_{i}"] > 0).mean() > 0.1 for i in (1, 2, 3))
+    assert wanted["score/local_error"][0] > wanted["error_map"].mean()
+
+
+def _see_a_batch(model: Mnad) -> None:
+    """Give the batch norms statistics of data and weights that are not all one, as training would."""
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.momentum = 1.0  # nothing of the initial statistics is left
+            nn.init.uniform_(layer.weight, 0.5, 1.5)
+            nn.init.normal_(layer.bias, std=0.1)
+    with torch.no_grad():
+        encoded = dict(model.encoder(_window()[:, :4]))
+        model.decoder(read=encoded["query"], **encoded)
+    model.eval()
+
+
+def _window() -> Tensor:
+    """(1, 5, 3, 256, 256) in [−1, 1]: smooth random pictures with a little noise."""
+    coarse = torch.rand(5, 3, 16, 16) * 2 - 1
+    smooth = functional.interpolate(coarse, size=(256, 256), mode="bilinear")
+    return (smooth + 0.02 * torch.randn_like(smooth)).clamp(-1, 1).unsqueeze(0)
+
+
+@torch.no_grad()
+def _in_pytorch(model: Mnad, items: Tensor, clip: Tensor, target: Tensor) -> Outputs:
+    encoded = dict(model.encoder(clip))
+    prediction = model.decoder(read=memory.read(encoded["query"], items), **encoded)
+    decoded = dict(zip(DECODED, (prediction, *scores(prediction, target)), strict=True))
+    return {name: tensor.numpy() for name, tensor in (encoded | decoded).items()}
+
+
+def _in_onnx_runtime(model: Mnad, items: Tensor, clip: Tensor, target: Tensor, folder: Path) -> Outputs:
+    graphs = write_graphs(model, "fp32", folder)
+    encoder, decoder = (onnxruntime.InferenceSession(folder / graph.file, providers=["CPUExecutionProvider"]) for graph in graphs)
+    encoded = dict(zip([tensor.name for tensor in graphs[0].outputs], encoder.run(None, {"clip": clip.numpy()}), strict=True))
+    mixed = memory.read(torch.from_numpy(encoded["query"]), items).numpy()
+    decoded = decoder.run(list(DECODED), {**encoded, "read": mixed, "target": target.numpy()})
+    return encoded | dict(zip(DECODED, decoded, strict=True))

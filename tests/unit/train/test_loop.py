@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import train.loop
+from edge_runtime.errors import ConfigError
+from edge_runtime.preprocess import InputSpec
+from train.checkpoint import Checkpoint, load_checkpoint
+from train.config import MemoryConfig, ModelConfig, OptimiserConfig, TrainConfig
+from train.loop import predict
+from train.loop import train as run_training
+from train.models import build_model
+
+DATA = "synthetic:?clips=3&frames=30&anomalies=off&width=64&height=64"
+CONFIG = TrainConfig(
+    name="tiny",
+    input=InputSpec(frames=4, target=4, channels=1, height=32, width=32),
+    model=ModelConfig(width=2),
+    memory=MemoryConfig(items=4),
+    optimiser=OptimiserConfig(learning_rate=2e-3, batch_size=4, epochs=2),
+    seed=3,
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Networks this small are slower on several threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two epochs without a break; not to be changed."""
+    out = tmp_path_factory.mktemp("straight") / "run"
+    run_training(CONFIG, DATA, out)
+    return out
+
+
+def test_a_run_that_was_killed_in_its_second_epoch_resumes_to_the_same_weights_and_items(
+    straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(train.loop, "_train_epoch", _killed_at(1))
+        with pytest.raises(KeyboardInterrupt):
+            run_training(CONFIG, DATA, out)
+    assert load_checkpoint(out / "checkpoint.safetensors").facts["epoch"] == 1
+    run_training(CONFIG, DATA, out, resume=True)
+    for name in ("checkpoint.safetensors", "best.safetensors"):
+        _assert_same(load_checkpoint(straight / name), load_checkpoint(out / name))
+    assert _metrics(out) == _metrics(straight)
+
+
+def test_resuming_a_finished_run_changes_nothing(straight: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(straight, tmp_path / "run")
+    run_training(CONFIG, DATA, out, resume=True)
+    for name in ("run.json", "checkpoint.safetensors", "best.safetensors", "metrics.jsonl"):
+        assert (out / name).read_bytes() == (straight / name).read_bytes()
+
+
+def test_the_run_folder(straight: Path) -> None:
+    names = {path.name for path in straight.iterdir()}
+    assert names == {"run.json", "checkpoint.safetensors", "best.safetensors", "metrics.jsonl", "tensorboard", "cache"}
+    run = json.loads((straight / "run.json").read_text())
+    assert run["configuration"] == json.loads(json.dumps(asdict(CONFIG)))
+    assert (run["data"], run["fps"]) == (DATA, 15.0)
+    assert [clip["name"] for clip in run["training"]] == ["synthetic-00", "synthetic-02"]
+    assert [(clip["name"], clip["start"], clip["stop"]) for clip in run["held_out"]] == [("synthetic-01", 0, 30)]
+    assert run["versions"]["torch"] == str(torch.__version__)
+
+
+def test_nothing_is_pickled(straight: Path) -> None:
+    files = [path for path in straight.rglob("*") if path.is_file()]
+    assert {path.suffix for path in files if path.parent == straight} == {".json", ".jsonl", ".safetensors"}
+    starts = {path.name: path.read_bytes()[:2] for path in files if path.parent.name != "cache"}  # raw pixels may be anything
+    assert [name for name, start in starts.items() if start[:1] == b"\x80" or start == b"PK"] == []
+
+
+def test_the_best_model_is_the_one_with_the_lowest_held_out_loss(straight: Path) -> None:
+    best = min(_metrics(straight), key=lambda metrics: metrics["held_out_loss"])
+    assert load_checkpoint(straight / "best.safetensors").facts == best
+    assert load_checkpoint(straight / "checkpoint.safetensors").facts["best_loss"] == best["held_out_loss"]
+
+
+def test_a_best_model_has_no_optimiser_state_and_a_checkpoint_has(straight: Path) -> None:
+    best, checkpoint = load_checkpoint(straight / "best.safetensors"), load_checkpoint(straight / "checkpoint.safetensors")
+    assert not best.part("optimiser")
+    assert checkpoint.part("optimiser")
+    assert best.tensors["memory.items"].shape == (4, 16)
+
+
+def test_the_loss_falls(straight: Path) -> None:
+    first, second = _metrics(straight)
+    assert second["loss"] < first["loss"]
+    assert second["prediction"] < first["prediction"]
+    assert second["learning_rate"] < first["learning_rate"] < CONFIG.optimiser.learning_rate
+
+
+def test_metrics_have_the_memorys_health(straight: Path) -> None:
+    for epoch, metrics in enumerate(_metrics(straight), start=1):
+        assert metrics["epoch"] == epoch
+        health = metrics["memory"]
+        assert len(health["usage"]) == 4 and sum(health["usage"]) == pytest.approx(1)
+        assert -1 <= health["largest_cosine"] <= 1
+        assert 0 < health["drift"] <= 2
+
+
+def test_tensorboard_has_events(straight: Path) -> None:
+    [events] = (straight / "tensorboard").glob("events.out.tfevents.*")
+    content = events.read_bytes()
+    assert all(name in content for name in (b"held_out_loss", b"memory/drift", b"memory/usage_3"))
+
+
+def test_an_existing_run_is_refused_without_resume(straight: Path) -> None:
+    with pytest.raises(ConfigError, match=r"expected an empty folder, found a run\. Go on with RESUME=1"):
+        run_training(CONFIG, DATA, straight)
+
+
+def test_resume_refuses_another_configuration(straight: Path) -> None:
+    with pytest.raises(ConfigError, match="expected the configuration the run began with"):
+        run_training(replace(CONFIG, seed=4), DATA, straight, resume=True)
+
+
+def test_resume_where_there_is_no_run_begins_one(tmp_path: Path) -> None:
+    run_training(_one_epoch(), DATA, tmp_path / "run", resume=True)
+    assert len(_metrics(tmp_path / "run")) == 1
+
+
+def test_bf16_trains_with_memory_and_weights_in_float32(tmp_path: Path) -> None:
+    run_training(_one_epoch(precision="bf16"), DATA, tmp_path / "run")
+    [metrics] = _metrics(tmp_path / "run")
+    assert isfinite(metrics["loss"])
+    best = load_checkpoint(tmp_path / "run" / "best.safetensors")
+    floats = {name: tensor.dtype for name, tensor in best.tensors.items() if tensor.is_floating_point()}
+    assert set(floats.values()) == {torch.float32}
+
+
+def test_bf16_really_computes_in_another_precision() -> None:
+    model = build_model(replace(CONFIG, memory=MemoryConfig(items=0))).eval()
+    clip = torch.rand(1, 4, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        exact, query = predict(model, None, clip, "fp32")
+        rounded, rounded_query = predict(model, None, clip, "bf16")
+    assert (rounded.dtype, rounded_query.dtype) == (exact.dtype, query.dtype) == (torch.float32, torch.float32)
+    assert 0 < (query - rounded_query).abs().max() < 0.1
+
+
+def test_without_memory_there_are_neither_items_nor_health(tmp_path: Path) -> None:
+    run_training(replace(_one_epoch(), memory=MemoryConfig(items=0)), DATA, tmp_path / "run")
+    [metrics] = _metrics(tmp_path / "run")
+    assert "memory" not in metrics
+    assert metrics["loss"] == metrics["prediction"]
+    assert "memory.items" not in load_checkpoint(tmp_path / "run" / "best.safetensors").tensors
+
+
+def test_a_single_window_is_refused_before_a_run_is_begun(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="expected 2 windows or more to train on, the training clips have 1"):
+        run_training(CONFIG, "synthetic:?clips=2&frames=5&width=64&height=64", tmp_path / "run")
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+def _one_epoch(precision: str = "fp32") -> TrainConfig:
+    return replace(CONFIG, optimiser=replace(CONFIG.optimiser, epochs=1, precision=precision))
+
+
+def _killed_at(epoch_to_die: int) -> Any:
+    """`_train_epoch` that is interrupted as by Ctrl-C."""
+    real = train.loop._train_epoch
+
+    def train_epoch(training: Any, windows: Any, config: TrainConfig, epoch: int) -> dict[str, Any]:
+        if epoch == epoch_to_die:
+            raise KeyboardInterrupt
+        return real(training, windows, config, epoch)
+
+    return train_epoch
+
+
+def _metrics(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def _assert_same(wanted: Checkpoint, got: Checkpoint) -> None:
+    assert got.facts == wanted.facts
+    assert set(got.tensors) == set(wanted.tensors)
+    assert [name for name, tensor in wanted.tensors.items() if not torch.equal(tensor, got.tensors[name])] == []

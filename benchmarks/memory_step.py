@@ -14,7 +14,7 @@ from benchmarks.rows import Row
 __all__ = ["measure"]
 
 ROUNDS = 200
-ONE_THREAD = {name: "1" for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 def measure() -> list[Row]:

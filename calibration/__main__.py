@@ -24,15 +24,15 @@ def main() -> int:
 def _calibrate(arguments: argparse.Namespace) -> int:
     from dataclasses import replace
 
-    from calibration.clips import find_clips
+    from calibration.clips import find_clips, frame_rate
     from calibration.score import CalibrationSettings, calibrate
     from edge_runtime.bundle import Bundle, encode_manifest
     from edge_runtime.files import write_atomically
 
     bundle = Bundle.load(arguments.bundle)
-    if arguments.fps is not None:
-        bundle = replace(bundle, manifest=replace(bundle.manifest, fps=arguments.fps))
     clips = find_clips(arguments.data)
+    fps = frame_rate(clips, arguments.fps or bundle.manifest.fps)
+    bundle = replace(bundle, manifest=replace(bundle.manifest, fps=fps))
     settings = CalibrationSettings(false_alarms_per_hour=arguments.false_alarms_per_hour)
     manifest = calibrate(bundle, clips, settings)
     provenance = manifest.provenance | {"calibrated_on": arguments.data, "calibration": settings}

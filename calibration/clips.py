@@ -10,7 +10,7 @@ from edge_runtime.errors import ConfigError
 from edge_runtime.frames import Frame
 from edge_runtime.sources import clip_uris, open_source
 
-__all__ = ["NormalClip", "find_clips", "read_frames"]
+__all__ = ["NormalClip", "find_clips", "frame_rate", "read_frames"]
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,23 @@ def find_clips(where: str) -> list[NormalClip]:
 
 def read_frames(clip: NormalClip, fps: float) -> Iterator[Frame]:
     """The clip's frames, counted from 0, the first with a gap."""
-    source = open_source(clip.uri, fps=fps, stream=clip.name)
+    source = open_source(clip.uri, default_fps=fps, stream=clip.name)
     for index, frame in enumerate(islice(source, clip.start, clip.stop)):
         yield replace(frame, index=index, gap=frame.gap if index else "start")
+
+
+def frame_rate(clips: Sequence[NormalClip], default_fps: float) -> float:
+    """The one frame rate of the clips; `default_fps` where they do not say.
+
+    Raises:
+        ConfigError: they have different ones.
+    """
+    rates = {open_source(clip.uri, default_fps=default_fps).fps or default_fps for clip in clips}
+    if len(rates) != 1:
+        raise ConfigError(
+            f"calibration: expected clips of one frame rate, got {sorted(rates)}. Calibrate on clips of the rate the camera has."
+        )
+    return rates.pop()
 
 
 def check_clips(clips: Sequence[NormalClip]) -> None:

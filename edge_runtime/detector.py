@@ -132,8 +132,11 @@ class Detector:
 
         Raises:
             ShapeError: a frame is not (H, W, 3) uint8.
+            ConfigError: two frames of one stream.
             BackendError: an engine failed, or its scores are not finite.
         """
+        if len({id(stream) for stream, _ in batch}) < len(batch):
+            raise ConfigError("step: expected at most one frame of each stream, got two of one. Call it once for each frame.")
         started = perf_counter()
         ready = [position for position, (stream, frame) in enumerate(batch) if stream.push(frame)]
         preprocess_ms = _ms_since(started)

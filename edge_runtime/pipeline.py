@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from time import perf_counter
 
 import numpy as np
@@ -131,18 +131,18 @@ class Pipeline:
             EdgeError: of the source, the engines or a sink, after the sinks are closed and the state is saved.
         """
         started = perf_counter()
+        failure: BaseException | None = None
         try:
             self._ended_by = self._process(max_frames)
-        except EdgeError as error:
-            self._ended_by = f"error: {error}"
-            raise
-        except KeyboardInterrupt:  # a second Ctrl-C: the frame at hand was not finished
-            self._ended_by = "interrupted"
-            raise
+        except (EdgeError, KeyboardInterrupt) as error:  # a second Ctrl-C does not let the frame at hand finish
+            failure = error
         finally:
             self.is_closing = True
             self._seconds = perf_counter() - started
-            self._finish()
+            failure = self._finish(failure)
+        if failure is not None:
+            self._ended_by = f"error: {failure}" if isinstance(failure, EdgeError) else "interrupted"
+            raise failure
 
     def summary(self) -> Summary:
         """What came of the run, also of one that an error ended."""
@@ -237,14 +237,23 @@ class Pipeline:
         for sink in self._sinks:
             sink.write_event(event)
 
-    def _finish(self) -> None:
-        """Close every sink and save the state, each also where another one fails; the first failure is raised."""
-        with ExitStack() as stack:
-            if self._state is not None:
-                stack.callback(self._state.save, self._stream.bank)
-            for sink in reversed(self._sinks):
-                stack.callback(sink.close)
-            self._end_alarm()
+    def _finish(self, failure: BaseException | None) -> BaseException | None:
+        """End the alarm, close every sink and save the state, each also where another one fails.
+
+        Returns:
+            The first failure, which may be the one that ended the run; later ones are logged.
+        """
+        steps = [self._end_alarm, *(sink.close for sink in self._sinks)]
+        if self._state is not None:
+            steps.append(partial(self._state.save, self._stream.bank))
+        for step in steps:
+            try:
+                step()
+            except EdgeError as error:
+                if failure is not None:
+                    log.warning("besides: %s", error)
+                failure = failure or error
+        return failure
 
     def _percentiles(self) -> Percentiles | None:
         if not self._latencies_ms:

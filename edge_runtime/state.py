@@ -6,9 +6,9 @@ moment leaves the last state or the one before.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from time import monotonic
+from urllib.parse import quote
 
 import safetensors
 import safetensors.numpy
@@ -40,7 +40,7 @@ class StateStore:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise unwritable(folder, error) from error
-        self.path = folder / f"{re.sub(r'[^A-Za-z0-9._-]', '_', stream)}.safetensors"
+        self.path = folder / f"{quote(stream, safe=' ')}.safetensors"
         self._bundle = bundle
         self._every_s = every_s
         self._saved_at = monotonic()

@@ -88,9 +88,14 @@ class Stream:
     smoothing: MovingAverage
 
     def push(self, frame: Frame) -> bool:
-        """Take a frame into the window; a gap before it empties the window first. True once there is one to score."""
+        """Take a frame into the window; a gap before it empties the window first. True once there is one to score.
+
+        Raises:
+            ShapeError: the frame is not (H, W, 3) uint8; the window is as it was.
+        """
         if self.window.gap_before(frame) is not None:
             self.window.clear()
             self.smoothing.clear()
-        self.ring.write(self.window.push(frame), frame.image)
+        self.ring.write(self.window.next_slot, frame.image)
+        self.window.push(frame)
         return self.window.is_full

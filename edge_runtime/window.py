@@ -35,17 +35,11 @@ class Window:
             return frame.gap
         return f"size changed to {frame.image.shape[1]}x{frame.image.shape[0]}" if frame.image.shape != self._size else None
 
-    def push(self, frame: Frame) -> int:
-        """Take a frame in, the oldest out.
-
-        Returns:
-            The slot for its pixels, in [0, span); they belong into `slot + span`, too.
-        """
+    def push(self, frame: Frame) -> None:
+        """Take a frame in, the oldest out; its pixels are in `next_slot` by now."""
         self._frames.append(frame)
         self._size = frame.image.shape
-        slot = self._next_slot
-        self._next_slot = (slot + 1) % self._span
-        return slot
+        self._next_slot = (self._next_slot + 1) % self._span
 
     def clear(self) -> None:
         """Forget all frames: the next score needs a whole window again."""
@@ -55,6 +49,11 @@ class Window:
     def is_full(self) -> bool:
         """There are enough consecutive frames for a score."""
         return len(self._frames) == self._span
+
+    @property
+    def next_slot(self) -> int:
+        """The slot for the next frame's pixels, in [0, span); they belong into `next_slot + span`, too."""
+        return self._next_slot
 
     @property
     def start(self) -> int:

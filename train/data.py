@@ -5,6 +5,7 @@ Frames are kept as uint8 on disk and mapped into memory, so that footage larger 
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -105,7 +106,7 @@ def cache_footage(data: str, spec: InputSpec, config: DataConfig, cache: Path) -
     clips: list[CachedClip] = []
     rates: set[float] = set()
     for name, uri in tqdm(clip_uris(data).items(), desc="decode", unit="clip", disable=None):
-        frames, fps = _cached_frames(uri, spec, config.fps, cache / f"{name}-{spec.width}x{spec.height}x{spec.channels}.u8")
+        frames, fps = _cached_frames(uri, spec, config.fps, _cache_path(cache, name, uri, spec))
         clips.append(CachedClip(Segment(name, uri, 0, len(frames)), frames))
         rates.add(fps)
     if len(rates) > 1:
@@ -118,7 +119,7 @@ def load_segments(segments: Sequence[Segment], spec: InputSpec, fps: float) -> l
     """Decode segments again, into memory: for a handful of held-out clips, without the run's cache."""
     clips = []
     for segment in segments:
-        frames = islice(open_source(segment.uri, fps=fps), segment.start, segment.stop)
+        frames = islice(open_source(segment.uri, default_fps=fps), segment.start, segment.stop)
         clips.append(CachedClip(segment, np.stack([fit(frame.image, spec) for frame in frames])))
     return clips
 
@@ -158,9 +159,15 @@ def _usable(clips: Sequence[CachedClip], spec: InputSpec, part: str) -> tuple[Ca
     return usable
 
 
+def _cache_path(cache: Path, name: str, uri: str, spec: InputSpec) -> Path:
+    """One file for each clip, place and size: other footage never meets a cache that is not its own."""
+    place = hashlib.sha256(uri.encode()).hexdigest()[:8]
+    return cache / f"{name}-{place}-{spec.width}x{spec.height}x{spec.channels}.u8"
+
+
 def _cached_frames(uri: str, spec: InputSpec, fps: float | None, path: Path) -> tuple[np.ndarray, float]:
     """The clip's frames, (N, C, h, w) uint8, mapped from `path`; decoded into it where it is not there yet."""
-    source = open_source(uri, fps=fps)
+    source = open_source(uri, default_fps=fps)
     assert source.fps is not None
     if not path.exists():
         with replacing(path) as beside, open(beside, "wb") as file:

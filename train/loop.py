@@ -50,7 +50,7 @@ def train(config: TrainConfig, data: str, out: Path, *, resume: bool = False) ->
     Raises:
         ConfigError: `out` holds a run and resume is off, or holds a run of another configuration.
     """
-    _check_out(config, out, resume)
+    _check_out(config, data, out, resume)
     footage = cache_footage(data, config.input, config.data, out / "cache")
     windows, held_out = Windows(footage.training, config.input), Windows(footage.held_out, config.input)
     if len(windows) < 2:
@@ -68,15 +68,21 @@ def train(config: TrainConfig, data: str, out: Path, *, resume: bool = False) ->
             _log(board, out / "metrics.jsonl", metrics)
 
 
-def _check_out(config: TrainConfig, out: Path, resume: bool) -> None:
+def _check_out(config: TrainConfig, data: str, out: Path, resume: bool) -> None:
     run = out / "run.json"
     if not run.exists():
         return
     if not resume:
         raise ConfigError(f"{out}: expected an empty folder, found a run. Go on with RESUME=1, or say another OUT=.")
-    before = json.loads(run.read_text())["configuration"]
-    if before != json.loads(json.dumps(asdict(config))):
-        raise ConfigError(f"{out}: expected the configuration the run began with, got another. Resume with that, or say another OUT=.")
+    before = json.loads(run.read_text(encoding="utf-8"))
+    changed = [] if before["data"] == data else ["the data"]
+    now = json.loads(json.dumps(asdict(config)))
+    changed += [key for key in now if now[key] != before["configuration"].get(key)]
+    if changed:
+        raise ConfigError(
+            f"{out}: expected what the run began with, got another in: {', '.join(changed)}. Resume with the same CONFIG, DATA and EPOCHS, "
+            "or say another OUT=."
+        )
 
 
 def _begin(config: TrainConfig) -> Training:

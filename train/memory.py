@@ -74,7 +74,8 @@ def write(query: Tensor, items: Tensor, scale: Literal["claimed", "all"]) -> Ten
     claims = functional.one_hot(logits.argmax(dim=1), items.shape[0]).to(rows.dtype)  # (K, M)
     largest = (weights * claims if scale == "claimed" else weights).amax(dim=0)  # (M,)
     weights = weights * claims / largest.clamp_min(torch.finfo(rows.dtype).tiny)
-    return functional.normalize(items + weights.T @ rows, dim=1)
+    moved = functional.normalize(items + weights.T @ rows, dim=1)
+    return torch.where(claims.any(dim=0)[:, None], moved, items)
 
 
 @torch.no_grad()

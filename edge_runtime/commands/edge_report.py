@@ -85,7 +85,7 @@ def _events(arguments: argparse.Namespace) -> int:
     clips = {}
     for name, uri in clip_uris(arguments.source).items():
         clips[uri if name.startswith("synthetic") else name] = score_frames(
-            detector, open_evaluation_stream(detector, is_learning=True), open_source(uri, fps=None, stream=name)
+            detector, open_evaluation_stream(detector, is_learning=True), open_source(uri, default_fps=bundle.manifest.fps, stream=name)
         )
     counts = count_events(clips, threshold.score, threshold.hold_s)
     counts["total"] = sum_counts(list(counts.values()))
@@ -93,6 +93,7 @@ def _events(arguments: argparse.Namespace) -> int:
     for name, count in counts.items():
         print(f"{name:<{width}}  {count.events} events, {count.hits} hit, {count.missed} missed, {count.false_alarms} false alarms")
     _write_json(arguments.out / "events.json", {"bundle": bundle.manifest.name, "clips": {name: asdict(c) for name, c in counts.items()}})
+    print(f"-> {arguments.out}")
     return 0
 
 

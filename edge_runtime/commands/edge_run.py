@@ -89,13 +89,16 @@ def _run(arguments: argparse.Namespace) -> int:
     where = f"{detector.backend} on {detector.device.name}"
     print(f"{bundle.manifest.name} ({detector.precision}, {where}): {_describe_threshold(bundle, arguments)}", file=sys.stderr)
     with ExitStack() as stack:
-        sinks = _open_sinks(arguments, source)
         progress = stack.enter_context(LiveProgress(source.frame_count))
+        sinks = _open_sinks(arguments, source)
         pipeline = Pipeline(detector, source, [*sinks, progress], stream, state=state, on_frame=progress.show)
         stack.callback(_write_results, pipeline, arguments)
         _stop_on_signals(pipeline)
         pipeline.run(arguments.max_frames)
     summary = pipeline.summary()
+    if not summary.scored:
+        span = bundle.manifest.input.span
+        print(f"warning: nothing was scored: a score needs {span} consecutive frames, got {summary.frames}", file=sys.stderr)
     print(_describe(summary, arguments.out))
     return EXIT_INTERRUPTED if summary.ended_by == "interrupted" else 0
 
@@ -147,12 +150,13 @@ def _open_sinks(arguments: argparse.Namespace, source: Source) -> list[Sink]:
         arguments.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable(arguments.out, error) from error
-    sinks: list[Sink] = [JsonLinesSink(arguments.out / "scores.jsonl")]
+    sinks: list[Sink] = []
     if arguments.save_video:
         from edge_runtime.sinks.annotated_video import AnnotatedVideoSink
 
         sinks.append(AnnotatedVideoSink(arguments.out / "annotated.mp4", source.fps or 10.0))
-    return sinks
+    # Last, because it begins a file at once, and what comes before may fail or take its time.
+    return [JsonLinesSink(arguments.out / "scores.jsonl"), *sinks]
 
 
 def _stop_on_signals(pipeline: Pipeline) -> None:

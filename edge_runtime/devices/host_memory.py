@@ -175,7 +175,9 @@ def _step(pool: PoolSpec, items: np.ndarray, addressed: Addressed, update: Updat
 
 def _mnad_rule(items: np.ndarray, direction: np.ndarray, rate: float) -> np.ndarray:
     """The paper's step, of any length (eq. 7); `rate` plays no part."""
-    return _unit_rows(items + direction)
+    moved = items + direction
+    vanished = np.einsum("md,md->m", moved, moved) < 1e-12  # a direction exactly opposite leaves nothing to turn to
+    return np.where(vanished[:, None], items, _unit_rows(moved))
 
 
 def _ema_rule(items: np.ndarray, direction: np.ndarray, rate: float) -> np.ndarray:

@@ -86,7 +86,7 @@ def measure_accuracy(
             on_clip(name)
             if not carries_memory:
                 stream.bank.reset()
-            frames = open_source(uri, fps=bundle.manifest.fps, stream=name)
+            frames = open_source(uri, default_fps=bundle.manifest.fps, stream=name)
             scores[name] = score_frames(detector, stream, _counted(frames, name, counts))
             check_labels({name: labels[name]} if name in labels else labels, {name: counts[name]})
         check_labels(labels, counts)

@@ -47,13 +47,16 @@ class Source(Protocol):
     def close(self) -> None: ...
 
 
-def open_source(uri: str, *, fps: float | None = None, loop: bool = False, stream: str | None = None) -> Source:
+def open_source(
+    uri: str, *, fps: float | None = None, default_fps: float | None = None, loop: bool = False, stream: str | None = None
+) -> Source:
     """Open frames by URI.
 
     Args:
         uri: `synthetic:?seed=7&frames=400`; `camera:0`; a video file; a folder of images, of clip folders or of videos; a
             wildcard of images.
-        fps: frames per second. Folders of images need it; it overrides what a video file says.
+        fps: frames per second, whatever the footage says. Folders of images need it, or `default_fps`.
+        default_fps: frames per second of footage that does not say.
         loop: begin again after the last frame (files and folders), with a gap between the rounds.
         stream: name of the stream; made from the URI where None.
 
@@ -73,7 +76,7 @@ def open_source(uri: str, *, fps: float | None = None, loop: bool = False, strea
         return CameraSource(uri, fps=fps, loop=loop, stream=stream)
     from edge_runtime.sources.footage import FootageSource
 
-    return FootageSource(uri, fps=fps, loop=loop, stream=stream)
+    return FootageSource(uri, fps=fps, default_fps=default_fps, loop=loop, stream=stream)
 
 
 def clip_uris(where: str) -> dict[str, str]:

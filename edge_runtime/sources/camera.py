@@ -17,8 +17,8 @@ class CameraSource:
 
     Raises:
         ConfigError: no number, or an option that only files have.
-        SourceOpenError: no such camera, or it gives no frame.
-        SourceStalled (while iterating): it stopped delivering.
+        SourceOpenError: no such camera.
+        SourceStalled (while iterating): it gives no frame, or stopped giving them.
     """
 
     is_live = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import logging
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -59,14 +60,17 @@ class FootageSource:
 
     is_live = False
 
-    def __init__(self, uri: str, *, fps: float | None = None, loop: bool = False, stream: str | None = None) -> None:
+    def __init__(
+        self, uri: str, *, fps: float | None = None, default_fps: float | None = None, loop: bool = False, stream: str | None = None
+    ) -> None:
         self.uri = uri
         self._clips = list_clips(uri)
         self._loop = loop
-        self.stream = stream or self._clips[0].path.resolve().name
+        self.stream = stream or (Path(uri) if os.path.exists(uri) else self._clips[0].path).resolve().name
         videos = [_video_facts(clip.path) for clip in self._clips if not clip.images]
-        self.fps = fps or _common_rate(uri, videos)
         images = sum(len(clip.images) for clip in self._clips)
+        rates = [video.fps or default_fps for video in videos] + [default_fps] * bool(images)
+        self.fps = fps or _common_rate(uri, rates)
         self.frame_count = None if loop else images + sum(video.frames for video in videos)
 
     def __iter__(self) -> Iterator[Frame]:
@@ -102,24 +106,13 @@ def list_clips(where: str | Path) -> list[Clip]:
     Raises:
         SourceOpenError: it does not exist, or holds no footage.
     """
-    text = str(where)
-    path = Path(text)
-    if glob.has_magic(text) and not path.exists():
-        return _wildcard_clips(text)
-    if not text or not path.exists():
-        raise SourceOpenError(f"{text}: expected a folder, a video or a wildcard of images, found nothing there. Check the path.")
-    if path.is_file():
-        if path.suffix.lower() not in VIDEO_ENDINGS:
-            raise SourceOpenError(
-                f"{text}: expected a video ({', '.join(VIDEO_ENDINGS)}) or a folder of images, got a {path.suffix or 'nameless'} file."
-            )
-        return [Clip(path.stem, path)]
-    clips = _clips_in(path)
+    clips = _find_clips(str(where))
     if not clips:
         raise SourceOpenError(
-            f"{text}: expected images ({', '.join(IMAGE_ENDINGS)}), folders of images or videos, found none. "
+            f"{where}: expected images ({', '.join(IMAGE_ENDINGS)}), folders of images or videos, found none. "
             "Lay footage as DIR/<clip>/<frame>.jpg or DIR/<clip>.mp4."
         )
+    _check_names(clips)
     return clips
 
 
@@ -146,6 +139,25 @@ class _VideoFacts:
     fps: float | None
 
 
+def _find_clips(where: str) -> list[Clip]:
+    if "://" in where:
+        raise SourceOpenError(
+            f"{where}: expected a file, a folder, a wildcard or synthetic:, got an address. This release reads no network streams."
+        )
+    if glob.has_magic(where) and not os.path.exists(where):
+        return _wildcard_clips(where)
+    if not os.path.exists(where):
+        raise SourceOpenError(f"{where}: expected a folder, a video or a wildcard of images, found nothing there. Check the path.")
+    path = Path(where)
+    if path.is_dir():
+        return _clips_in(path)
+    if path.suffix.lower() not in VIDEO_ENDINGS:
+        raise SourceOpenError(
+            f"{where}: expected a video ({', '.join(VIDEO_ENDINGS)}) or a folder of images, got a {path.suffix or 'nameless'} file."
+        )
+    return [Clip(path.stem, path)]
+
+
 def _clips_in(folder: Path) -> list[Clip]:
     own = _images_in(folder)
     if own:
@@ -157,6 +169,15 @@ def _clips_in(folder: Path) -> list[Clip]:
         elif entry.suffix.lower() in VIDEO_ENDINGS:
             clips.append(Clip(entry.stem, entry))
     return clips
+
+
+def _check_names(clips: list[Clip]) -> None:
+    """OpenCV crashes on a name that is not valid UTF-8."""
+    for path in (path for clip in clips for path in (clip.path, *clip.images)):
+        try:
+            str(path).encode()
+        except UnicodeEncodeError as error:
+            raise SourceOpenError(f"{str(path)!r}: expected a name in UTF-8, got other bytes. Rename the file.") from error
 
 
 def _wildcard_clips(pattern: str) -> list[Clip]:
@@ -183,9 +204,9 @@ def _natural(path: Path) -> list[tuple[int, int, str]]:
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", path.name) if part]
 
 
-def _common_rate(uri: str, videos: list[_VideoFacts]) -> float:
-    rates = {video.fps for video in videos}
-    rate = rates.pop() if len(rates) == 1 else None
+def _common_rate(uri: str, rates: list[float | None]) -> float:
+    found = set(rates)
+    rate = found.pop() if len(found) == 1 else None
     if rate is None:
         raise ConfigError(f"{uri}: expected a frame rate, found none that holds for all of it. Say it, for example: --fps 10")
     return rate

@@ -97,7 +97,7 @@ def test_a_run_that_is_stopped_while_it_begins_ends_in_order(toy_originals: dict
         _, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "KeyboardInterrupt" not in err
-    assert not out.exists() or results_in(out).summary["ended_by"] == "interrupted"
+    assert not (out / "scores.jsonl").exists() or results_in(out).summary["ended_by"] == "interrupted"
 
 
 def test_impatience_does_not_break_the_files(toy_originals: dict[str, Path], tmp_path: Path) -> None:

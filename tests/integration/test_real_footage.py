@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from edge_runtime.evaluation import read_labels, roc_auc
-from tests.kit.commands import Finished, Results, edge_run, results_in
+from tests.kit.commands import ROOT, Results, edge_run, results_in
 
-BUNDLE = Path("/tmp/w/dev-bundle")
+BUNDLE = ROOT / "bundles" / "ped2-lite"
 CLIPS = ("02", "04")
 UNSCORED = 4
 
@@ -57,9 +57,7 @@ def test_the_memory_learns_normal_frames_and_few_others(scored: Results, labels:
 
 @pytest.mark.footage
 def test_a_video_of_another_camera_is_scored_to_the_frame_asked_for(footage: Path, tmp_path: Path) -> None:
-    finished: Finished = edge_run(
-        "--bundle", BUNDLE, "--source", footage / "vtest.avi", "--max-frames", 40, "--out", tmp_path, "--save-video"
-    )
+    finished = edge_run("--bundle", BUNDLE, "--source", footage / "vtest.avi", "--max-frames", 40, "--out", tmp_path, "--save-video")
     assert finished.code == 0, finished.err
     assert "warning" not in finished.err  # its 10 frames per second are those of the bundle
     results = results_in(tmp_path)

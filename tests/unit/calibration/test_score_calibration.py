@@ -16,7 +16,7 @@ from edge_runtime.errors import ConfigError
 from edge_runtime.evaluation.scoring import open_evaluation_stream, score_frames
 
 Toy = Callable[[str], Bundle]
-NORMAL = "synthetic:?clips=2&seed=50&frames=100&anomalies=off&width=64&height=48"
+NORMAL = "synthetic:?clips=2&seed=50&frames=100&anomalies=off&width=64&height=48&fps=10"
 TAIL = -math.log10(0.05)
 
 

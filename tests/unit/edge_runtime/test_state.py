@@ -49,7 +49,7 @@ def test_every_stream_has_a_state_of_its_own_under_a_safe_name(toy: Toy, tmp_pat
     bundle = toy("one_pool")
     store = StateStore(tmp_path, "../gate 1", bundle)
     store.save(learned_bank(bundle))
-    assert store.path == tmp_path / ".._gate_1.safetensors" and store.path.exists()
+    assert store.path == tmp_path / "..%2Fgate 1.safetensors" and store.path.exists()
     assert StateStore(tmp_path, "gate 2", bundle).load(bank_of(bundle)) is False
 
 

@@ -37,7 +37,8 @@ def test_the_frames_lie_in_one_run_of_a_ring_of_twice_the_span(span: int) -> Non
     for index in range(4 * span):
         if index == span + 1:
             window.clear()  # the run must be whole again wherever the ring stands
-        slot = window.push(frame_of(index))
+        slot = window.next_slot
+        window.push(frame_of(index))
         ring[slot] = ring[slot + span] = index
         if window.is_full:
             assert ring[window.start : window.start + span].tolist() == list(range(index - span + 1, index + 1))

@@ -37,6 +37,7 @@ class CalibrationSettings:
     gate_share: share of normal frames that the gate lets pass while the memory is frozen.
     quantity: the raw quantity behind the score.
     hold_s: an alarm ends after this many seconds below the threshold.
+    alarm_within_s: smoothing is judged by the score that an event reaches within this time.
     smoothing_s: what to choose the smoothing from, in seconds; 0 is a single frame.
     paper_weights: what to choose λ of the protocol `paper` from.
     pseudo_rounds, pseudo_clips, pseudo_s: for these choices, how often a clip is replayed with pseudo-anomalies, of how many clips,
@@ -47,6 +48,7 @@ class CalibrationSettings:
     gate_share: float = 0.9
     quantity: str = "local_error"
     hold_s: float = 2.0
+    alarm_within_s: float = 1.0
     smoothing_s: tuple[float, ...] = (0.0, 0.2, 0.5, 0.8, 1.0)
     paper_weights: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
     pseudo_rounds: int = 3
@@ -169,9 +171,9 @@ def _choose_on_pseudo_anomalies(
     if all(truth) or not any(truth):
         raise ConfigError("calibration: expected clips of 6 s or more, these leave no room for a pseudo-anomaly. Use longer clips.")
     candidates = sorted({max(round(seconds * fps), 1) for seconds in settings.smoothing_s})
-    peak_by_frames = {frames: _median_peak(normal, replays, settings.quantity, frames) for frames in candidates}
+    peak_by_frames = {frames: _median_peak(normal, replays, settings.quantity, frames, settings.alarm_within_s) for frames in candidates}
     auc_by_weight = {weight: _paper_auc(replays, weight) for weight in settings.paper_weights}
-    log.info("pseudo-anomalies: median peak score by smoothing in frames: %s", _rounded(peak_by_frames))
+    log.info("pseudo-anomalies: median peak score in time, by smoothing in frames: %s", _rounded(peak_by_frames))
     log.info("pseudo-anomalies: AUC of protocol paper by weight of the PSNR: %s", _rounded(auc_by_weight))
     return _best(peak_by_frames), _best(auc_by_weight)
 
@@ -200,16 +202,22 @@ def _paper_auc(replays: Sequence[Sequence[Score]], weight: float) -> float:
     return evaluate(clips, labels, weight).paper
 
 
-def _median_peak(normal: Sequence[Sequence[Score]], replays: Iterable[Sequence[Score]], quantity: str, smoothing_frames: int) -> float:
-    """The score that the middle one of the pseudo-anomalies reaches: an alarm is raised by a peak, not by every frame."""
+def _median_peak(
+    normal: Sequence[Sequence[Score]], replays: Iterable[Sequence[Score]], quantity: str, smoothing_frames: int, within_s: float
+) -> float:
+    """The score that the middle one of the pseudo-anomalies reaches soon after it begins.
+
+    An alarm is raised by a peak, and it must come in time: long smoothing calms normal footage, but answers late.
+    """
     values = np.concatenate([_smoothed(clip, quantity, smoothing_frames) for clip in normal])
     scale = ScoreScale.fit(values, quantity, smoothing_frames)
     peaks = []
     for replay in replays:
-        scores = [scale.score(value) for value in _smoothed(replay, quantity, smoothing_frames)]
-        for is_event, event in groupby(zip(replay, scores, strict=True), key=lambda pair: bool(pair[0].truth)):
+        smoothed = _smoothed(replay, quantity, smoothing_frames)
+        for is_event, event in groupby(zip(replay, smoothed, strict=True), key=lambda pair: bool(pair[0].truth)):
             if is_event:
-                peaks.append(max(score for _, score in event))
+                pairs = list(event)
+                peaks.append(max(scale.score(value) for score, value in pairs if score.time_s - pairs[0][0].time_s <= within_s))
     return float(np.median(peaks))
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edge_runtime.bundle import Bundle
 from edge_runtime.evaluation import read_labels, roc_auc
 from tests.kit.commands import ROOT, Results, edge_run, results_in
 
 BUNDLE = ROOT / "bundles" / "ped2-lite"
 CLIPS = ("02", "04")
-UNSCORED = 4
+UNSCORED = Bundle.load(BUNDLE).manifest.input.span - 1
 
 
 @pytest.fixture(scope="module")

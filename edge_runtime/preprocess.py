@@ -21,8 +21,8 @@ class InputSpec:
 
     Attributes:
         frames: T, number of consecutive frames in a clip, ≥ 1.
-        target: position of the target frame, counted from the first frame of the clip; `target == frames` is the frame
-            that follows the clip (prediction), anything smaller lies inside it (reconstruction).
+        target: position of the target frame, counted from the first frame of the clip. `target == frames` is the frame that
+            follows the clip and more is further ahead (prediction); anything smaller lies inside it (reconstruction).
         channels: C, 1 (grey) or 3 (BGR).
         height, width: h and w in pixels.
     """

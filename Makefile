@@ -13,6 +13,8 @@ FALSE_ALARMS_PER_HOUR ?= 1
 PYTEST_FLAGS ?=
 DEMO_SEEDS := synthetic:?clips=5&seed=0&frames=400
 BENCH_FLAGS ?=
+BUNDLE_FLAGS ?=
+CALIBRATE_FLAGS ?=
 
 run_bin := .venv/bin
 dev_bin := .venv-dev/bin
@@ -47,11 +49,11 @@ train: .venv-dev/ready
 	$(dev_bin)/python -m train --config '$(CONFIG)' --data '$(DATA)' --out '$(or $(OUT),$(RUN))' $(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(RESUME),--resume)
 
 bundle: .venv-dev/ready
-	$(dev_bin)/python -m export --run '$(RUN)' --out '$(or $(OUT),$(BUNDLE))' --false-alarms-per-hour $(FALSE_ALARMS_PER_HOUR)
+	$(dev_bin)/python -m export --run '$(RUN)' --out '$(or $(OUT),$(BUNDLE))' --false-alarms-per-hour $(FALSE_ALARMS_PER_HOUR) $(BUNDLE_FLAGS)
 
 calibrate: .venv/ready
 	@test -n "$(DATA)" || { echo 'error: make calibrate: expected DATA=, normal footage of this camera. Example: make calibrate DATA=footage/gate-today' >&2; exit 2; }
-	$(run_bin)/python -m calibration --bundle '$(BUNDLE)' --data '$(DATA)' --false-alarms-per-hour $(FALSE_ALARMS_PER_HOUR)
+	$(run_bin)/python -m calibration --bundle '$(BUNDLE)' --data '$(DATA)' --false-alarms-per-hour $(FALSE_ALARMS_PER_HOUR) $(CALIBRATE_FLAGS)
 
 check: .venv-dev/ready
 	$(dev_bin)/ruff check .

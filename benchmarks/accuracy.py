@@ -52,6 +52,13 @@ def _gate_rows(result: MemoryModeResult, mode: str, how: str) -> list[Row]:
     learned_anomalous = 100 * result.updates_anomalous / result.anomalous
     is_learning = mode == "updating"
     return [
-        Row(f"gate: normal frames learned, {mode}", learned_normal, 50.0 if is_learning else None, "%", "higher", how),
+        Row(
+            f"gate: normal frames learned, {mode}",
+            learned_normal,
+            50.0 if is_learning else 0.0,
+            "%",
+            "higher" if is_learning else "lower",
+            how,
+        ),
         Row(f"gate: anomalous frames learned, {mode}", learned_anomalous, 35.0 if is_learning else 0.0, "%", "lower", how),
     ]

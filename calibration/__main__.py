@@ -13,7 +13,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m calibration", description=__doc__)
     parser.add_argument("--bundle", type=Path, default=Path("bundle"), help="its manifest is replaced (default: %(default)s)")
     parser.add_argument("--data", required=True, help="normal footage that training has not seen: a folder of clips, or a video")
-    parser.add_argument("--fps", type=float, help="frame rate of image folders (default: the bundle's)")
+    parser.add_argument("--fps", type=float, help="frame rate of footage that does not say (default: the bundle's)")
     parser.add_argument("--false-alarms-per-hour", type=float, default=1.0, help="what the threshold is chosen for")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     arguments = parser.parse_args()
@@ -26,7 +26,7 @@ def _calibrate(arguments: argparse.Namespace) -> int:
 
     from calibration.clips import find_clips, frame_rate
     from calibration.score import CalibrationSettings, calibrate
-    from edge_runtime.bundle import Bundle, encode_manifest
+    from edge_runtime.bundle import Bundle, encode_manifest, parse_manifest
     from edge_runtime.files import write_atomically
 
     bundle = Bundle.load(arguments.bundle)
@@ -36,7 +36,10 @@ def _calibrate(arguments: argparse.Namespace) -> int:
     settings = CalibrationSettings(false_alarms_per_hour=arguments.false_alarms_per_hour)
     manifest = calibrate(bundle, clips, settings)
     provenance = manifest.provenance | {"calibrated_on": arguments.data, "calibration": settings}
-    write_atomically(arguments.bundle / "manifest.json", encode_manifest(replace(manifest, provenance=provenance)))
+    path = arguments.bundle / "manifest.json"
+    content = encode_manifest(replace(manifest, provenance=provenance))
+    parse_manifest(content, str(path))
+    write_atomically(path, content)
     for name, precision in manifest.precisions.items():
         note = " (extrapolated: more footage would show it)" if precision.threshold.is_extrapolated else ""
         print(f"{name}: threshold {precision.threshold.score:.2f} for {settings.false_alarms_per_hour:g} false alarms per hour{note}")

@@ -9,8 +9,9 @@ from itertools import islice
 from edge_runtime.errors import ConfigError
 from edge_runtime.frames import Frame
 from edge_runtime.sources import clip_uris, open_source
+from edge_runtime.sources.footage import agree_on_rate
 
-__all__ = ["NormalClip", "find_clips", "frame_rate", "read_frames"]
+__all__ = ["NormalClip", "check_clips", "find_clips", "frame_rate", "read_frames"]
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,12 @@ def frame_rate(clips: Sequence[NormalClip], default_fps: float) -> float:
         ConfigError: they have different ones.
     """
     rates = {open_source(clip.uri, default_fps=default_fps).fps or default_fps for clip in clips}
-    if len(rates) != 1:
+    rate = agree_on_rate(rates)
+    if rate is None:
         raise ConfigError(
             f"calibration: expected clips of one frame rate, got {sorted(rates)}. Calibrate on clips of the rate the camera has."
         )
-    return rates.pop()
+    return rate
 
 
 def check_clips(clips: Sequence[NormalClip]) -> None:

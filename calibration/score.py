@@ -56,6 +56,10 @@ class CalibrationSettings:
     pseudo_s: float = 60.0
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if not 0 < self.false_alarms_per_hour < float("inf"):
+            raise ConfigError(f"false alarms per hour: expected a number above 0, got {self.false_alarms_per_hour}. One per day is 0.042.")
+
 
 def calibrate(bundle: Bundle, clips: Sequence[NormalClip], settings: CalibrationSettings) -> Manifest:
     """Measure a bundle on normal footage, in the update mode it ships with.

@@ -258,7 +258,8 @@ def check_items(items: Mapping[str, np.ndarray], manifest: Manifest, origin: str
     if set(items) != names:
         raise BundleError(f"{origin}: expected items of the pools {sorted(names)}, got {sorted(items)}. Use the file of this bundle.")
     encoder = next(iter(manifest.precisions.values())).encoder
-    sizes = {tensor.name: tensor.shape[1] for tensor in encoder.outputs}
+    queries = {pool.query for pool in manifest.pools}
+    sizes = {tensor.name: tensor.shape[1] for tensor in encoder.outputs if tensor.name in queries}
     for pool in manifest.pools:
         array, size = items[pool.name], sizes[pool.query]
         if array.ndim != 2 or array.shape[0] < 1 or array.shape[1] != size or array.dtype != np.float32:

@@ -21,7 +21,7 @@ from edge_runtime.sources import Source
 from edge_runtime.state import StateStore
 from edge_runtime.stream import Stream
 
-__all__ = ["Percentiles", "Pipeline", "Summary"]
+__all__ = ["Percentiles", "Pipeline", "Progress", "Summary"]
 
 LATENCIES_KEPT = 20_000
 
@@ -132,6 +132,7 @@ class Pipeline:
         """
         started = perf_counter()
         failure: BaseException | None = None
+        self._ended_by = "an unexpected error"
         try:
             self._ended_by = self._process(max_frames)
         except (EdgeError, KeyboardInterrupt) as error:  # a second Ctrl-C does not let the frame at hand finish

@@ -47,6 +47,7 @@ from train.models import Mnad, build_model
 __all__ = ["BundleSettings", "Run", "load_run", "make_bundle", "write_graphs"]
 
 PARITY_WINDOWS = 8
+PARITY_FRAMES = 200  # of each held-out clip, to draw the windows from
 
 log = logging.getLogger(__name__)
 
@@ -189,7 +190,7 @@ def _write_draft(run: Run, folder: Path, settings: BundleSettings) -> Bundle:
 def _with_parity(bundle: Bundle, run: Run) -> Bundle:
     """Hold every precision against the PyTorch model on windows of the held-out clips."""
     segments = [Segment(**segment) for segment in run.facts["held_out"]]
-    windows = Windows(load_segments(segments, run.config.input, run.facts["fps"]), run.config.input)
+    windows = Windows(load_segments(segments, run.config.input, run.facts["fps"], most_frames=PARITY_FRAMES), run.config.input)
     chosen = [batch for _, batch in zip(range(PARITY_WINDOWS), windows.batches(1, np.random.default_rng(0)), strict=False)]
     precisions = {}
     for name, precision in bundle.manifest.precisions.items():

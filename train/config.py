@@ -16,7 +16,7 @@ import tomllib
 from edge_runtime.errors import ConfigError
 from edge_runtime.preprocess import InputSpec
 
-__all__ = ["DataConfig", "LossConfig", "MemoryConfig", "ModelConfig", "OptimiserConfig", "TrainConfig", "load_config"]
+__all__ = ["DataConfig", "LossConfig", "MemoryConfig", "ModelConfig", "OptimiserConfig", "TrainConfig", "load_config", "parse_config"]
 
 
 @dataclass(frozen=True)

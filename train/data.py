@@ -21,6 +21,7 @@ from edge_runtime.errors import ConfigError
 from edge_runtime.files import replacing
 from edge_runtime.preprocess import InputSpec, fit
 from edge_runtime.sources import clip_uris, open_source
+from edge_runtime.sources.footage import agree_on_rate, list_clips
 from train.config import DataConfig
 
 __all__ = ["CachedClip", "Footage", "Segment", "Windows", "cache_footage", "load_segments", "split_clips"]
@@ -106,20 +107,22 @@ def cache_footage(data: str, spec: InputSpec, config: DataConfig, cache: Path) -
     clips: list[CachedClip] = []
     rates: set[float] = set()
     for name, uri in tqdm(clip_uris(data).items(), desc="decode", unit="clip", disable=None):
-        frames, fps = _cached_frames(uri, spec, config.fps, _cache_path(cache, name, uri, spec))
+        frames, rate = _cached_frames(uri, spec, config.fps, _cache_path(cache, name, uri, spec))
         clips.append(CachedClip(Segment(name, uri, 0, len(frames)), frames))
-        rates.add(fps)
-    if len(rates) > 1:
-        raise ConfigError(f"{data}: expected one frame rate, got {sorted(rates)}. Say the right one: data.fps = 10.0")
+        rates.add(rate)
+    fps = agree_on_rate(rates)
+    if fps is None:
+        raise ConfigError(f"{data}: expected one frame rate, got {sorted(rates)}. Train on clips of one rate, the camera's.")
     training, held_out = split_clips(clips, config.held_out_share)
-    return Footage(_usable(training, spec, "training"), _usable(held_out, spec, "held-out"), rates.pop())
+    return Footage(_usable(training, spec, "training"), _usable(held_out, spec, "held-out"), fps)
 
 
-def load_segments(segments: Sequence[Segment], spec: InputSpec, fps: float) -> list[CachedClip]:
-    """Decode segments again, into memory: for a handful of held-out clips, without the run's cache."""
+def load_segments(segments: Sequence[Segment], spec: InputSpec, fps: float, most_frames: int | None = None) -> list[CachedClip]:
+    """Decode segments again, into memory: without the run's cache, and no more than `most_frames` of each."""
     clips = []
     for segment in segments:
-        frames = islice(open_source(segment.uri, default_fps=fps), segment.start, segment.stop)
+        stop = segment.stop if most_frames is None else min(segment.stop, segment.start + most_frames)
+        frames = islice(open_source(segment.uri, default_fps=fps), segment.start, stop)
         clips.append(CachedClip(segment, np.stack([fit(frame.image, spec) for frame in frames])))
     return clips
 
@@ -160,9 +163,13 @@ def _usable(clips: Sequence[CachedClip], spec: InputSpec, part: str) -> tuple[Ca
 
 
 def _cache_path(cache: Path, name: str, uri: str, spec: InputSpec) -> Path:
-    """One file for each clip, place and size: other footage never meets a cache that is not its own."""
-    place = hashlib.sha256(uri.encode()).hexdigest()[:8]
-    return cache / f"{name}-{place}-{spec.width}x{spec.height}x{spec.channels}.u8"
+    """One file for each clip, its files' names, sizes and times, and the input size: footage that changed is decoded again."""
+    facts = [uri]
+    if not uri.startswith("synthetic:"):
+        files = [path for clip in list_clips(uri) for path in clip.images or (clip.path,)]
+        facts += [f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
+    content = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12]
+    return cache / f"{name}-{content}-{spec.width}x{spec.height}x{spec.channels}.u8"
 
 
 def _cached_frames(uri: str, spec: InputSpec, fps: float | None, path: Path) -> tuple[np.ndarray, float]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import platform
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,8 @@ from train.memory import memory_health
 from train.models import Mnad, build_model
 
 __all__ = ["train"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -55,17 +59,24 @@ def train(config: TrainConfig, data: str, out: Path, *, resume: bool = False) ->
     windows, held_out = Windows(footage.training, config.input), Windows(footage.held_out, config.input)
     if len(windows) < 2:
         raise ConfigError(f"{data}: expected 2 windows or more to train on, the training clips have {len(windows)}. Record longer clips.")
+    description = _describe_run(config, data, footage)
+    _check_clips(description, out)
     training = _begin(config)
     if resume and (out / "checkpoint.safetensors").exists():
         _restore(training, load_checkpoint(out / "checkpoint.safetensors"))
-    write_atomically(out / "run.json", _as_json(_describe_run(config, data, footage)))
+    write_atomically(out / "run.json", _as_json(description))
+    started = monotonic()
+    epochs = range(training.epoch, config.optimiser.epochs)
     with SummaryWriter(str(out / "tensorboard")) as board:
-        for epoch in range(training.epoch, config.optimiser.epochs):
+        for epoch in epochs:
             metrics = _train_epoch(training, windows, config, epoch)
             metrics["held_out_loss"] = _held_out_loss(training, held_out, config)
             training.epoch = epoch + 1
             _save(training, metrics, out)
             _log(board, out / "metrics.jsonl", metrics)
+            left_s = (monotonic() - started) / (epoch + 1 - epochs.start) * (epochs.stop - epoch - 1)
+            losses = f"loss {metrics['loss']:.5f}, held-out prediction loss {metrics['held_out_loss']:.5f}"
+            log.info("epoch %d of %d: %s, about %d min left", epoch + 1, epochs.stop, losses, round(left_s / 60))
 
 
 def _check_out(config: TrainConfig, data: str, out: Path, resume: bool) -> None:
@@ -83,6 +94,18 @@ def _check_out(config: TrainConfig, data: str, out: Path, resume: bool) -> None:
             f"{out}: expected what the run began with, got another in: {', '.join(changed)}. Resume with the same CONFIG, DATA and EPOCHS, "
             "or say another OUT=."
         )
+
+
+def _check_clips(description: dict[str, Any], out: Path) -> None:
+    """A run goes on with the clips it began with: another split would train on what was held out."""
+    run = out / "run.json"
+    if not run.exists():
+        return
+    before, now = json.loads(run.read_text(encoding="utf-8")), json.loads(json.dumps(description))
+    for part in ("training", "held_out"):
+        if before[part] != now[part]:
+            names = [", ".join(segment["name"] for segment in run[part]) for run in (before, now)]
+            raise ConfigError(f"{out}: expected the {part} clips the run began with ({names[0]}), got {names[1]}. Say another OUT=.")
 
 
 def _begin(config: TrainConfig) -> Training:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["MemoryHealth", "initial_items", "memory_health", "read", "write"]
+__all__ = ["MemoryHealth", "flatten", "initial_items", "memory_health", "read", "write"]
 
 
 @dataclass(frozen=True)

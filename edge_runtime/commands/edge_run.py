@@ -150,6 +150,8 @@ def _open_sinks(arguments: argparse.Namespace, source: Source) -> list[Sink]:
         arguments.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable(arguments.out, error) from error
+    for left in ("annotated.mp4", "timeline.png", "summary.json"):  # of a run before: they would not belong to the new scores
+        (arguments.out / left).unlink(missing_ok=True)
     sinks: list[Sink] = []
     if arguments.save_video:
         from edge_runtime.sinks.annotated_video import AnnotatedVideoSink

@@ -17,7 +17,7 @@ from edge_runtime.frames import Frame
 from edge_runtime.score import Score
 from edge_runtime.sources import clip_uris, open_source
 
-__all__ = ["AccuracyReport", "ModeReport", "measure_accuracy"]
+__all__ = ["AccuracyReport", "ModeReport", "count_events", "measure_accuracy", "sum_counts"]
 
 MODES = {"updating": True, "frozen": False}
 
@@ -84,8 +84,8 @@ def measure_accuracy(
         counts: dict[str, int] = {}
         for name, uri in clips.items():
             on_clip(name)
-            if not carries_memory:
-                stream.bank.reset()
+            if not carries_memory:  # a new stream, not a reset one: a bank that froze in one clip must learn in the next
+                stream = open_evaluation_stream(detector, is_learning=is_learning)
             frames = open_source(uri, default_fps=bundle.manifest.fps, stream=name)
             scores[name] = score_frames(detector, stream, _counted(frames, name, counts))
             check_labels({name: labels[name]} if name in labels else labels, {name: counts[name]})

@@ -64,8 +64,11 @@ def open_source(
         SourceOpenError: nothing there, nothing readable in it, or no such camera.
         ConfigError: fps missing or not positive, an option that this source does not have.
     """
-    if fps is not None and not 0 < fps < math.inf:
-        raise ConfigError(f"fps: expected a positive number of frames per second, got {fps}. Say the rate of the footage, as in --fps 10")
+    for rate in (fps, default_fps):
+        if rate is not None and not 0 < rate < math.inf:
+            raise ConfigError(
+                f"fps: expected a positive number of frames per second, got {rate}. Say the rate of the footage, as in --fps 10"
+            )
     if uri.startswith("synthetic:"):
         from edge_runtime.sources.synthetic import SyntheticSource
 

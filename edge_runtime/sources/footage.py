@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +17,11 @@ from edge_runtime.errors import ConfigError, SourceError, SourceOpenError
 from edge_runtime.frames import Frame
 from edge_runtime.opencv import opencv
 
-__all__ = ["Clip", "FootageSource", "list_clips"]
+__all__ = ["Clip", "FootageSource", "agree_on_rate", "list_clips"]
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
+JPEG_ENDINGS = (".jpg", ".jpeg")
+JPEG_END = b"\xff\xd9"
 VIDEO_ENDINGS = (".mp4", ".avi", ".mkv", ".mov")
 
 log = logging.getLogger(__name__)
@@ -204,9 +206,16 @@ def _natural(path: Path) -> list[tuple[int, int, str]]:
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", path.name) if part]
 
 
+def agree_on_rate(rates: Iterable[float]) -> float | None:
+    """The middle one of frame rates that differ by no more than 2 %, as 29.97 and 30 do; None where they differ more."""
+    ordered = sorted(rates)
+    is_one = bool(ordered) and ordered[-1] <= 1.02 * ordered[0]
+    return ordered[len(ordered) // 2] if is_one else None
+
+
 def _common_rate(uri: str, rates: list[float | None]) -> float:
-    found = set(rates)
-    rate = found.pop() if len(found) == 1 else None
+    known = [rate for rate in rates if rate is not None]
+    rate = agree_on_rate(known) if len(known) == len(rates) else None
     if rate is None:
         raise ConfigError(f"{uri}: expected a frame rate, found none that holds for all of it. Say it, for example: --fps 10")
     return rate
@@ -215,7 +224,10 @@ def _common_rate(uri: str, rates: list[float | None]) -> float:
 def _read_images(clip: Clip) -> Iterator[tuple[str, np.ndarray]]:
     cv2 = opencv()
     for path in clip.images:
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        content = path.read_bytes()
+        # OpenCV fills up a JPEG that was cut off with grey, and says nothing.
+        is_cut = path.suffix.lower() in JPEG_ENDINGS and JPEG_END not in content[-1024:]
+        image = None if is_cut or not content else cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
         if image is None:
             raise SourceError(f"{path}: expected an image, cannot decode it. Replace or remove the file.")
         yield str(path), image

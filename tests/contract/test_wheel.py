@@ -25,7 +25,7 @@ def test_it_holds_the_runtime_and_nothing_else(wheel: ZipFile) -> None:
     [information] = tops - {"edge_runtime"}
     assert information.endswith(".dist-info")
     packed = {name for name in wheel.namelist() if name.startswith("edge_runtime/")}
-    assert packed == {path.as_posix() for path in Path("edge_runtime").rglob("*.py")}
+    assert packed == {path.as_posix() for path in Path("edge_runtime").rglob("*.py")} | {"edge_runtime/py.typed"}
 
 
 def test_it_brings_the_two_commands(wheel: ZipFile) -> None:

@@ -158,3 +158,9 @@ def frozen_regular_scores(bundle: Bundle) -> list[float]:
         for clip in find_clips(NORMAL)
         for score in score_frames(detector, open_evaluation_stream(detector, is_learning=False), read_frames(clip, 10.0))
     ]
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_rate_that_no_threshold_can_keep_is_refused(rate: float) -> None:
+    with pytest.raises(ConfigError, match="false alarms per hour: expected a number above 0"):
+        CalibrationSettings(false_alarms_per_hour=rate)

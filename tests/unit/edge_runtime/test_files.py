@@ -35,9 +35,14 @@ def test_the_path_beside_keeps_the_ending_and_is_hidden(tmp_path: Path) -> None:
 def test_an_error_half_way_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "memory.safetensors"
     path.write_bytes(b"old")
-    with pytest.raises(ZeroDivisionError), replacing(path) as beside:
-        beside.write_bytes(b"ha")
-        raise ZeroDivisionError
+
+    def write_half() -> None:
+        with replacing(path) as beside:
+            beside.write_bytes(b"ha")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write_half()
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == [path.name]
 

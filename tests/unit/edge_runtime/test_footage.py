@@ -205,3 +205,26 @@ def test_a_file_that_is_no_video_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("")
     with pytest.raises(SourceOpenError, match=r"notes\.txt: expected a video .* got a \.txt file"):
         open_source(str(tmp_path / "notes.txt"), fps=10)
+
+
+def test_a_jpeg_that_was_cut_off_is_refused_and_named(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    for name in ("0.jpg", "1.jpg"):
+        assert cv2.imwrite(str(tmp_path / name), noise)
+    whole = (tmp_path / "1.jpg").read_bytes()
+    (tmp_path / "1.jpg").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(SourceError, match=r"1\.jpg: expected an image, cannot decode it"):
+        list(open_source(str(tmp_path), fps=10))
+
+
+def test_rates_that_differ_by_less_than_two_percent_are_one(tmp_path: Path) -> None:
+    put_video(tmp_path / "a.avi", [1, 2], fps=30)
+    put_video(tmp_path / "b.avi", [3, 4], fps=29.97)
+    assert open_source(str(tmp_path)).fps in (30, pytest.approx(29.97, abs=0.01))
+
+
+def test_rates_that_differ_more_are_not_guessed(tmp_path: Path) -> None:
+    put_video(tmp_path / "a.avi", [1, 2], fps=30)
+    put_video(tmp_path / "b.avi", [3, 4], fps=25)
+    with pytest.raises(ConfigError, match="found none that holds for all of it"):
+        open_source(str(tmp_path))

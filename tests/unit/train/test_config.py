@@ -21,7 +21,7 @@ def test_the_shipped_configurations_are_the_full_model_the_lite_one_and_one_with
     configs = {path.stem: load_config(path) for path in SHIPPED}
     full, lite = configs["mnad_prediction-full"], configs["mnad_prediction-lite"]
     assert (full.model.width, full.input) == (64, InputSpec(frames=4, target=4, channels=3, height=256, width=256))
-    assert (lite.model.width, lite.input) == (16, InputSpec(frames=4, target=4, channels=1, height=128, width=128))
+    assert (lite.model.width, lite.input) == (16, InputSpec(frames=4, target=6, channels=1, height=128, width=192))
     assert configs["mnad_prediction-lite-no_memory"].memory.items == 0
 
 

@@ -129,8 +129,13 @@ def test_an_existing_run_is_refused_without_resume(straight: Path) -> None:
 
 
 def test_resume_refuses_another_configuration(straight: Path) -> None:
-    with pytest.raises(ConfigError, match="expected the configuration the run began with"):
+    with pytest.raises(ConfigError, match="got another in: seed"):
         run_training(replace(CONFIG, seed=4), DATA, straight, resume=True)
+
+
+def test_resume_refuses_other_footage(straight: Path) -> None:
+    with pytest.raises(ConfigError, match="got another in: the data"):
+        run_training(CONFIG, DATA.replace("frames=30", "frames=31"), straight, resume=True)
 
 
 def test_resume_where_there_is_no_run_begins_one(tmp_path: Path) -> None:

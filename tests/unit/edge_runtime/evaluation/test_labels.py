@@ -125,7 +125,7 @@ def test_labels_of_clips_that_are_not_scored_are_named_in_the_log(caplog: pytest
     assert "1 clips are not in the footage and are left out: 02" in caplog.text
 
 
-@pytest.mark.skipif("PED2_DIR" not in os.environ, reason="PED2_DIR is not set: needs UCSD Ped2")
+@pytest.mark.ped2
 def test_csv_and_masks_of_ped2_agree() -> None:
     testing = Path(os.environ["PED2_DIR"]) / "testing"
     listed, masked = read_labels(testing / "labels.csv"), read_labels(testing / "masks")

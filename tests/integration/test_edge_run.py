@@ -205,7 +205,7 @@ def test_images_need_a_frame_rate(one_pool: Path, clips: Path) -> None:
 
 def test_another_rate_than_the_calibrated_one_is_said(one_pool: Path, clips: Path) -> None:
     finished = edge_run("--bundle", one_pool, "--source", clips, "--fps", 30, "--max-frames", 1)
-    [warning] = [line for line in finished.err.splitlines() if line.startswith("warning: ")]
+    [warning] = [line for line in finished.err.splitlines() if line.startswith("warning: ") and "per second" in line]
     assert "30 frames per second" in warning and "calibrated at 10" in warning
 
 

@@ -16,7 +16,7 @@ from edge_runtime.errors import BundleError, ConfigError
 from edge_runtime.preprocess import InputSpec
 from edge_runtime.score import Score
 from export.bundle import BundleSettings, Run, _swap, load_run, make_bundle
-from export.parity import TOLERANCES, check_parity
+from export.parity import TOLERANCES, check_parity, parity
 from train.config import MemoryConfig, ModelConfig, OptimiserConfig, TrainConfig
 from train.loop import train
 
@@ -113,9 +113,19 @@ def test_parity_is_recorded_and_small(original: Bundle) -> None:
     assert max(original.manifest.precisions["fp32"].parity.values()) <= 1e-4
 
 
+def test_graphs_that_give_nan_do_not_pass_for_equal(run: Run, original: Bundle) -> None:
+    spec = CONFIG.input
+    clip = torch.full((1, spec.frames, spec.channels, spec.height, spec.width), float("nan"))
+    windows = [(torch.zeros_like(clip), clip[:, 0]), (torch.zeros_like(clip), torch.zeros_like(clip[:, 0]))]
+    differences = parity(original, "fp32", run.model, run.items, windows)
+    assert np.isnan(differences["score/psnr_db"])
+    with pytest.raises(BundleError, match="expected 'score/"):
+        check_parity(differences, "fp32")
+
+
 @pytest.mark.parametrize("difference", [2e-4, float("nan")])
 def test_a_prediction_too_far_off_is_refused(difference: float) -> None:
-    with pytest.raises(BundleError, match=r"fp32 graphs: expected the prediction within 0\.0001"):
+    with pytest.raises(BundleError, match=r"fp32 graphs: expected .prediction. within 0\.0001"):
         check_parity({"prediction": difference}, "fp32")
 
 

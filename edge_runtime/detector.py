@@ -90,7 +90,7 @@ class Detector:
         threshold: float | None = None,
         threads: int | None = None,
     ) -> Detector:
-        """Load a bundle's graphs.
+        """Load a bundle's graphs. On the CPU this holds the process's BLAS libraries to one thread; see `HostDevice`.
 
         Args:
             precision: one that the bundle has.

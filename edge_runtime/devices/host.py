@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from edge_runtime.bundle import Bundle
 from edge_runtime.devices.host_memory import HostBank
@@ -17,9 +18,16 @@ __all__ = ["HostDevice", "HostRing"]
 
 
 class HostDevice:
-    """Arrays are NumPy arrays; moving them costs nothing."""
+    """Arrays are NumPy arrays; moving them costs nothing.
+
+    Making one holds the process's BLAS libraries to one thread: their threads go on spinning after a product, and take the cores
+    from the graph that runs next.
+    """
 
     name = "cpu"
+
+    def __init__(self) -> None:
+        threadpool_limits(limits=1, user_api="blas")
 
     def open_stream(self, bundle: Bundle, stream: str, *, smoothing_frames: int) -> Stream:
         """A new stream with the bundle's shipped memory and an empty window."""

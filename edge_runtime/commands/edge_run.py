@@ -64,6 +64,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    signals = StopSignals()
+
     from edge_runtime.bundle import Bundle
     from edge_runtime.commands.progress import LiveProgress
     from edge_runtime.detector import Detector
@@ -93,7 +95,7 @@ def _run(arguments: argparse.Namespace) -> int:
         sinks = _open_sinks(arguments, source)
         pipeline = Pipeline(detector, source, [*sinks, progress], stream, state=state, on_frame=progress.show)
         stack.callback(_write_results, pipeline, arguments)
-        _stop_on_signals(pipeline)
+        signals.guard(pipeline)
         pipeline.run(arguments.max_frames)
     summary = pipeline.summary()
     if not summary.scored:
@@ -161,16 +163,31 @@ def _open_sinks(arguments: argparse.Namespace, source: Source) -> list[Sink]:
     return [JsonLinesSink(arguments.out / "scores.jsonl"), *sinks]
 
 
-def _stop_on_signals(pipeline: Pipeline) -> None:
-    """The first Ctrl-C or SIGTERM lets the frame at hand finish; a second one interrupts it, but never the closing of files."""
+class StopSignals:
+    """The first Ctrl-C or SIGTERM lets the frame at hand finish; a second one interrupts it, but never the closing of files.
 
-    def stop(*_: object) -> None:
-        if pipeline.is_stopping and not pipeline.is_closing:
+    It is on guard before anything is loaded: an exception raised while a library begins could be lost there, a note cannot.
+    """
+
+    def __init__(self) -> None:
+        self._pipeline: Pipeline | None = None
+        self._received = 0
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._receive)
+
+    def guard(self, pipeline: Pipeline) -> None:
+        """From now on it is this pipeline that is stopped; at once, if a signal has come."""
+        self._pipeline = pipeline
+        if self._received:
+            pipeline.stop()
+
+    def _receive(self, *_: object) -> None:
+        self._received += 1
+        is_closing = self._pipeline is not None and self._pipeline.is_closing
+        if self._received > 1 and not is_closing:
             raise KeyboardInterrupt
-        pipeline.stop()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
+        if self._pipeline is not None:
+            self._pipeline.stop()
 
 
 def _write_results(pipeline: Pipeline, arguments: argparse.Namespace) -> None:

@@ -43,5 +43,5 @@ def test_it_needs_little_and_leaves_engines_to_extras(wheel: ZipFile) -> None:
     lines = wheel.read(name).decode().splitlines()
     assert "Requires-Python: >=3.10" in lines
     needed = [line.removeprefix("Requires-Dist: ") for line in lines if line.startswith("Requires-Dist: ") and "extra ==" not in line]
-    assert sorted(text.split(">")[0] for text in needed) == ["msgspec", "numpy", "safetensors", "tqdm"]
+    assert sorted(text.split(">")[0] for text in needed) == ["msgspec", "numpy", "safetensors", "threadpoolctl", "tqdm"]
     assert {line for line in lines if line.startswith("Provides-Extra")} >= {"Provides-Extra: cpu", "Provides-Extra: video"}

@@ -6,9 +6,9 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_runtime.bundle import (
+from edge_runtime.bundle import Bundle
+from edge_runtime.manifest import (
     SCHEMA,
-    Bundle,
     FileSpec,
     GateSpec,
     GraphSpec,

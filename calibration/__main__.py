@@ -26,8 +26,9 @@ def _calibrate(arguments: argparse.Namespace) -> int:
 
     from calibration.clips import find_clips, frame_rate
     from calibration.score import CalibrationSettings, calibrate
-    from edge_runtime.bundle import Bundle, encode_manifest, parse_manifest
+    from edge_runtime.bundle import Bundle
     from edge_runtime.files import write_atomically
+    from edge_runtime.manifest import encode_manifest, parse_manifest
 
     bundle = Bundle.load(arguments.bundle)
     clips = find_clips(arguments.data)

@@ -13,12 +13,13 @@ import numpy as np
 from calibration.clips import NormalClip, check_clips, read_frames
 from calibration.pseudo_anomalies import add_fast_forwards
 from edge_runtime.alarms import count_alarms
-from edge_runtime.bundle import Bundle, GateSpec, Manifest, Precision
+from edge_runtime.bundle import Bundle
 from edge_runtime.detector import Detector
 from edge_runtime.errors import ConfigError
 from edge_runtime.evaluation import evaluate
 from edge_runtime.evaluation.scoring import as_clip_scores, open_evaluation_stream, score_frames
 from edge_runtime.frames import Frame
+from edge_runtime.manifest import GateSpec, Manifest, Precision
 from edge_runtime.preprocess import InputSpec, fit
 from edge_runtime.score import Score
 from edge_runtime.score_scale import TAIL_PROBABILITY, ScoreScale, Threshold, oddness, smooth

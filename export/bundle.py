@@ -21,9 +21,10 @@ from torch import Tensor
 
 from calibration.clips import NormalClip
 from calibration.score import CalibrationSettings, calibrate
-from edge_runtime.bundle import (
+from edge_runtime.bundle import Bundle
+from edge_runtime.errors import ConfigError
+from edge_runtime.manifest import (
     SCHEMA,
-    Bundle,
     FileSpec,
     GateSpec,
     GraphSpec,
@@ -34,7 +35,6 @@ from edge_runtime.bundle import (
     UpdateSpec,
     encode_manifest,
 )
-from edge_runtime.errors import ConfigError
 from edge_runtime.score_scale import ScoreScale, Threshold
 from export.onnx_graphs import OPSET, export_graph
 from export.parity import check_parity, parity

@@ -7,8 +7,9 @@ from typing import cast
 
 import numpy as np
 
-from edge_runtime.bundle import Bundle, GraphSpec, TensorSpec
+from edge_runtime.bundle import Bundle
 from edge_runtime.errors import BackendError, BackendUnavailable, BundleError, ShapeError
+from edge_runtime.manifest import GraphSpec, TensorSpec
 from edge_runtime.stream import Arrays
 
 __all__ = ["OnnxRuntimeGraph"]

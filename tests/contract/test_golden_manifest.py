@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edge_runtime.bundle import (
+from edge_runtime.manifest import (
     SCHEMA,
     FileSpec,
     GateSpec,

@@ -11,9 +11,9 @@ from calibration.clips import NormalClip, find_clips, read_frames
 from calibration.score import CalibrationSettings, calibrate, choose_threshold
 from edge_runtime import Bundle, Detector
 from edge_runtime.alarms import count_alarms
-from edge_runtime.bundle import encode_manifest, parse_manifest
 from edge_runtime.errors import ConfigError
 from edge_runtime.evaluation.scoring import open_evaluation_stream, score_frames
+from edge_runtime.manifest import encode_manifest, parse_manifest
 
 Toy = Callable[[str], Bundle]
 NORMAL = "synthetic:?clips=2&seed=50&frames=100&anomalies=off&width=64&height=48&fps=10"

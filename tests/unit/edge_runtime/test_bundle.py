@@ -11,8 +11,8 @@ import pytest
 import safetensors.numpy
 
 from edge_runtime import Bundle
-from edge_runtime.bundle import encode_manifest, parse_manifest
 from edge_runtime.errors import BundleError, IntegrityError, ManifestError
+from edge_runtime.manifest import encode_manifest, parse_manifest
 
 Toy = Callable[[str], Bundle]
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_runtime.bundle import FileSpec, GateSpec, GraphSpec, Manifest, ModelSpec, PoolSpec, Precision, TensorSpec, UpdateSpec
 from edge_runtime.devices.host_memory import HostBank
 from edge_runtime.errors import BundleError
+from edge_runtime.manifest import FileSpec, GateSpec, GraphSpec, Manifest, ModelSpec, PoolSpec, Precision, TensorSpec, UpdateSpec
 from edge_runtime.preprocess import InputSpec
 from edge_runtime.score_scale import ScoreScale, Threshold
 

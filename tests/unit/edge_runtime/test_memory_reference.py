@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from edge_runtime import Bundle, open_source
-from edge_runtime.bundle import GateSpec, PoolSpec, UpdateSpec
 from edge_runtime.devices.host import HostDevice
 from edge_runtime.devices.host_memory import HostBank
 from edge_runtime.graphs.onnxruntime import OnnxRuntimeGraph
+from edge_runtime.manifest import GateSpec, PoolSpec, UpdateSpec
 from edge_runtime.stream import Arrays
 from tests.kit.reference_memory import ReferenceMemory, regular_score
 

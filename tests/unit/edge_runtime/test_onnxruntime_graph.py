@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from edge_runtime import Bundle
-from edge_runtime.bundle import GraphSpec, TensorSpec
 from edge_runtime.errors import BundleError, IntegrityError, ShapeError
 from edge_runtime.graphs.onnxruntime import OnnxRuntimeGraph
+from edge_runtime.manifest import GraphSpec, TensorSpec
 
 Toy = Callable[[str], Bundle]
 

@@ -1,0 +1,245 @@
+"""`manifest.json`: what a bundle says about itself, read from JSON and checked.
+
+The format is specified in docs/bundle-format.md.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+import msgspec
+
+from edge_runtime.errors import ConfigError, ManifestError
+from edge_runtime.preprocess import InputSpec
+from edge_runtime.score_scale import ScoreScale, Threshold
+
+__all__ = [
+    "ADDRESSINGS",
+    "SCHEMA",
+    "UPDATE_RULES",
+    "FileSpec",
+    "GateSpec",
+    "GraphSpec",
+    "Manifest",
+    "ModelSpec",
+    "PoolSpec",
+    "Precision",
+    "TensorSpec",
+    "UpdateSpec",
+    "encode_manifest",
+    "parse_manifest",
+]
+
+SCHEMA = 1
+ADDRESSINGS = ("softmax", "hard_shrink")
+UPDATE_RULES = ("mnad", "ema", "none")
+WRITE_SCALES = ("claimed", "all")
+SCORE_NODES = ("score/psnr_db", "score/regular_score", "score/local_error")
+
+
+@dataclass(frozen=True)
+class FileSpec:
+    """A file of the bundle: its path below the bundle's folder, with forward slashes, and the SHA-256 of its bytes."""
+
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A graph's input or output. `shape` names its axes' lengths; the string `batch` is the one axis that may be open."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class GraphSpec:
+    """An ONNX file with what goes in and comes out."""
+
+    file: str
+    sha256: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True)
+class PoolSpec:
+    """A pool of memory items, (M, D), and what it has to do with the graphs.
+
+    Attributes:
+        name: also the name of its items in the memory file.
+        query: the encoder's output that addresses it. Two pools may share a query.
+        read: the decoder's input that takes its read; None for a pool that is only scored.
+        addressing: `softmax` over the items (MNAD), or `hard_shrink`: softmax, shrunk at 1/M, rescaled to sum to one.
+        update: `mnad`, `ema` or `none`.
+    """
+
+    name: str
+    query: str
+    read: str | None
+    addressing: str
+    update: str
+
+
+@dataclass(frozen=True)
+class GateSpec:
+    """A frame is learned if its regular score is below `limit`."""
+
+    limit: float
+
+
+@dataclass(frozen=True)
+class UpdateSpec:
+    """How pools learn at test time.
+
+    Attributes:
+        rate: length of an `ema` step relative to the item, in (0, 1].
+        write_scale: over which queries the largest weight is taken, `claimed` (paper) or `all` (release).
+        drift_limit: 1 − smallest cosine of an item to its shipped self, past which the bank freezes, in (0, 2].
+    """
+
+    rate: float
+    write_scale: str
+    drift_limit: float
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Name of the network and the configuration it was trained with."""
+
+    name: str
+    configuration: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Precision:
+    """The graphs of one precision with the scale and threshold that were calibrated with them.
+
+    Attributes:
+        parity: largest absolute difference from the PyTorch model, by tensor, on held-out clips.
+        verdict: one sentence on whether to use it, and why.
+    """
+
+    encoder: GraphSpec
+    decoder: GraphSpec
+    score_scale: ScoreScale
+    threshold: Threshold
+    parity: dict[str, float]
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """`manifest.json`, key by key.
+
+    Attributes:
+        fps: frame rate of the footage it was calibrated on; thresholds and smoothing hold at about this rate.
+        paper_weight: λ of the protocol `paper`, in [0, 1], chosen without test labels.
+        provenance: data, clips held out, seeds, versions: for people.
+    """
+
+    schema: int
+    name: str
+    model: ModelSpec
+    input: InputSpec
+    fps: float
+    pools: tuple[PoolSpec, ...]
+    memory: FileSpec
+    gate: GateSpec
+    update: UpdateSpec
+    paper_weight: float
+    precisions: dict[str, Precision]
+    provenance: dict[str, Any]
+
+
+def parse_manifest(content: bytes, origin: str) -> Manifest:
+    """Read a manifest from JSON; `origin` names it in errors.
+
+    Raises:
+        ManifestError: malformed, of a newer schema, a key missing or of the wrong type, or contradicting itself.
+    """
+    try:
+        values = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(f"{origin}: expected JSON, got: {error}. Copy the bundle again.") from error
+    schema = values.get("schema") if isinstance(values, dict) else None
+    if type(schema) is not int:
+        raise ManifestError(f"{origin}: expected an object with a whole number 'schema', got {schema!r}. Is this a bundle?")
+    if schema != SCHEMA:
+        remedy = "Update edge-runtime." if schema > SCHEMA else "Make the bundle again."
+        raise ManifestError(f"{origin}: expected schema {SCHEMA}, got {schema}. {remedy}")
+    try:
+        manifest = msgspec.convert(values, Manifest)
+    except msgspec.ValidationError as error:
+        raise ManifestError(f"{origin}: expected every key with its type, got: {error}. Copy or make the bundle again.") from error
+    except ConfigError as error:  # a value's own check
+        raise ManifestError(f"{origin}: {error} Make the bundle again.") from error
+    _check_manifest(manifest, origin)
+    return manifest
+
+
+def _check_manifest(manifest: Manifest, origin: str) -> None:
+    def require(is_valid: bool, what: str) -> None:
+        if not is_valid:
+            raise ManifestError(f"{origin}: expected {what}. Make the bundle again.")
+
+    spec = manifest.input
+    require(min(spec.frames, spec.height, spec.width) >= 1 and spec.target >= 0, f"a positive input size, got {spec}")
+    require(spec.channels in (1, 3), f"input.channels 1 or 3, got {spec.channels}")
+    require(0 < manifest.fps < float("inf"), f"fps above 0, got {manifest.fps}")
+    require(not math.isnan(manifest.gate.limit), "a number as gate.limit, got nan")
+    require(0 <= manifest.paper_weight <= 1, f"paper_weight in [0, 1], got {manifest.paper_weight}")
+    require(0 < manifest.update.rate <= 1, f"update.rate in (0, 1], got {manifest.update.rate}")
+    require(0 < manifest.update.drift_limit <= 2, f"update.drift_limit in (0, 2], got {manifest.update.drift_limit}")
+    require(manifest.update.write_scale in WRITE_SCALES, f"update.write_scale of {WRITE_SCALES}, got {manifest.update.write_scale!r}")
+    require(bool(manifest.precisions), "at least one precision")
+    names = [pool.name for pool in manifest.pools]
+    require(len(set(names)) == len(names), f"pools with different names, got {names}")
+    read_names = [pool.read for pool in manifest.pools if pool.read is not None]
+    require(len(set(read_names)) == len(read_names), f"pools with different reads, got {read_names}")
+    for pool in manifest.pools:
+        require(pool.addressing in ADDRESSINGS, f"pool '{pool.name}' with addressing of {ADDRESSINGS}, got {pool.addressing!r}")
+        require(pool.update in UPDATE_RULES, f"pool '{pool.name}' with update of {UPDATE_RULES}, got {pool.update!r}")
+    require(_stays_inside(manifest.memory.file), f"memory.file inside the bundle, got {manifest.memory.file!r}")
+    for name, precision in manifest.precisions.items():
+        threshold = precision.threshold
+        require(math.isfinite(threshold.score), f"a finite precisions.{name}.threshold.score, got {threshold.score}")
+        require(0 <= threshold.hold_s < math.inf, f"precisions.{name}.threshold.hold_s of 0 or more, got {threshold.hold_s}")
+        _check_graphs(manifest, precision, f"precisions.{name}", require)
+
+
+def _check_graphs(manifest: Manifest, precision: Precision, where: str, require: Any) -> None:
+    spec = manifest.input
+    for part, graph in (("encoder", precision.encoder), ("decoder", precision.decoder)):
+        require(_stays_inside(graph.file), f"{where}.{part}.file inside the bundle, got {graph.file!r}")
+    inputs = {tensor.name: tensor.shape[1:] for tensor in precision.encoder.inputs}
+    clip = (spec.frames, spec.channels, spec.height, spec.width)
+    require(inputs == {"clip": clip}, f"{where}.encoder to take 'clip' {clip}, got {inputs}")
+    encoded = {tensor.name: tensor for tensor in precision.encoder.outputs}
+    reads = {pool.read: pool.query for pool in manifest.pools if pool.read is not None}
+    for pool in manifest.pools:
+        is_query = pool.query in encoded and len(encoded[pool.query].shape) >= 3
+        require(is_query, f"{where}.encoder to give pool '{pool.name}' its query '{pool.query}' (B, D, *grid)")
+    decoded = {tensor.name for tensor in precision.decoder.inputs}
+    missing = decoded - set(encoded) - set(reads) - {"target"}
+    require(not missing, f"{where}.decoder inputs that the encoder, a pool or the window gives, got {sorted(missing)} besides")
+    require(set(reads) <= decoded, f"{where}.decoder to take the reads {sorted(reads)}, it takes {sorted(decoded)}")
+    outputs = {tensor.name for tensor in precision.decoder.outputs}
+    needed = {"prediction", "error_map", *SCORE_NODES}
+    require(needed <= outputs, f"{where}.decoder to give {sorted(needed)}, it gives {sorted(outputs)}")
+
+
+def _stays_inside(file: str) -> bool:
+    path = PurePosixPath(file)
+    return bool(file) and not path.is_absolute() and ".." not in path.parts and "\\" not in file and file.isprintable()
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """The bytes of `manifest.json`: indented, keys in the order of the dataclasses."""
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"

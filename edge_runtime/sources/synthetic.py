@@ -17,18 +17,9 @@ import numpy as np
 from edge_runtime.errors import ConfigError
 from edge_runtime.frames import Frame
 from edge_runtime.opencv import opencv
-from edge_runtime.sources.scene import (
-    ASPECTS,
-    FARTHEST_Y,
-    NEAREST_Y,
-    WIDTH,
-    Actor,
-    Canvas,
-    background,
-    draw_actor,
-    draw_lamp,
-    person_height,
-)
+from edge_runtime.sources.canvas import WIDTH, Canvas
+from edge_runtime.sources.figures import ASPECTS, FARTHEST_Y, NEAREST_Y, Actor, draw_actor, person_height
+from edge_runtime.sources.scene import background, draw_lamp
 
 __all__ = ["SceneOptions", "SyntheticSource", "synthetic_clips"]
 

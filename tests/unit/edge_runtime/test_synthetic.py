@@ -9,7 +9,8 @@ import pytest
 from edge_runtime.errors import ConfigError
 from edge_runtime.frames import Frame
 from edge_runtime.sources import open_source
-from edge_runtime.sources.scene import ASPECTS, Actor, Canvas, draw_actor
+from edge_runtime.sources.canvas import Canvas
+from edge_runtime.sources.figures import ASPECTS, Actor, draw_actor
 from edge_runtime.sources.synthetic import SyntheticSource, events, synthetic_clips, walkers
 
 

@@ -31,13 +31,13 @@ help:
 
 .venv/ready: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(run_bin)/pip install -q $(PIP_FLAGS) --disable-pip-version-check -e '.[cpu,video,report]'
+	$(run_bin)/pip install -q $(PIP_FLAGS) --disable-pip-version-check -e '.[cpu,video,report,alerts]'
 	touch $@
 
 .venv-dev/ready: pyproject.toml
 	$(PYTHON) -m venv .venv-dev
 	$(dev_bin)/pip install -q $(PIP_FLAGS) --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(dev_bin)/pip install -q $(PIP_FLAGS) --disable-pip-version-check -e '.[cpu,video,report]' --group train --group dev
+	$(dev_bin)/pip install -q $(PIP_FLAGS) --disable-pip-version-check -e '.[cpu,video,report,alerts]' --group train --group dev
 	touch $@
 
 demo: .venv/ready

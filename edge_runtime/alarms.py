@@ -22,6 +22,8 @@ CLOCK_SLACK_S = 1e-6  # times are floats: 0.3 - 0.1 is less than 0.2
 class AlarmTracker:
     """Turns the scores of one stream into `alarm_start` and `alarm_end`, one frame at a time.
 
+    Both events of an alarm carry its name, `alarm`: the stream and the wall time at which it began.
+
     Args:
         threshold: the score from which on a frame is anomalous.
         hold_s: how long the score must stay below the threshold before an alarm ends.
@@ -33,6 +35,7 @@ class AlarmTracker:
     def __init__(self, threshold: float, hold_s: float = 2.0) -> None:
         self._state = _AlarmState(threshold, hold_s)
         self._latest: Score | None = None
+        self._name = ""
 
     def update(self, score: Score) -> Event | None:
         """Take the next frame's score; what begins or ends with it, if anything does."""
@@ -48,7 +51,9 @@ class AlarmTracker:
     def _event(self, at: Score, alarm: Alarm) -> Event:
         name = "alarm_start" if alarm.is_open else "alarm_end"
         detail = _start_detail(alarm, self._state.threshold) if alarm.is_open else _end_detail(alarm)
-        return Event(name, at.stream, at.frame, at.time_s, at.wall_time_s, detail)
+        if alarm.is_open:
+            self._name = f"{at.stream}-{at.wall_time_s:.3f}"
+        return Event(name, at.stream, at.frame, at.time_s, at.wall_time_s, {"alarm": self._name, **detail})
 
 
 def count_alarms(scores: np.ndarray, times_s: np.ndarray, threshold: float, hold_s: float = 2.0) -> int:

@@ -69,7 +69,8 @@ class Event:
     """Something that happened at a frame and is not a score.
 
     Attributes:
-        event: `gap`, `reconnect`, `alarm_start`, `alarm_end` or `memory_frozen`.
+        event: `gap`, `alarm_start`, `alarm_end`, `memory_frozen`; of a live source also `source_lost`, `reconnect`,
+            `picture_frozen`, `picture_moves`, `filler`.
         stream, frame, time_s, wall_time_s: of the frame at which it was noticed.
         detail: facts by name, written beside the others (`reason` of a gap, `peak_score` of an alarm, …).
     """

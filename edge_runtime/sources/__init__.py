@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from edge_runtime.errors import ConfigError
 from edge_runtime.frames import Frame
+from edge_runtime.score import Event
 
-__all__ = ["Source", "clip_uris", "open_source"]
+__all__ = ["LiveSource", "Source", "SourceHealth", "clip_uris", "open_source"]
 
 
 class Source(Protocol):
@@ -45,6 +47,56 @@ class Source(Protocol):
     def __iter__(self) -> Iterator[Frame]: ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class LiveSource(Source, Protocol):
+    """A camera: its frames come when they come, and sometimes they do not.
+
+    Iterating gives the frames alone and waits for them as long as it takes; `poll` never waits longer than it is told.
+    """
+
+    def poll(self, timeout_s: float) -> Frame | Event | None:
+        """The newest frame that was not taken yet, or something that happened to the camera; None if neither came in time.
+
+        Raises:
+            SourceStalled: the camera's driver hangs so badly that only a new process can open it again.
+        """
+
+    def health(self) -> SourceHealth:
+        """How the camera has been so far."""
+
+
+@dataclass(frozen=True)
+class SourceHealth:
+    """A live source in `summary.json`, under `source`.
+
+    Attributes:
+        uri: without credentials.
+        state: `opening`, `reading`, `waiting` (to try again) or `closed`.
+        decoder: what decodes its pictures, such as `FFmpeg, software`; None before the first frame.
+        width, height: of the newest frame, in pixels; None before the first.
+        frames: read from the camera. Of these `dropped` came while the detector was busy and were replaced by newer ones,
+            `skipped` came faster than the rate that is scored, `filler` were of one colour or repeated the one before.
+        connects: how often it was opened. `losses`: how often it was lost; of these `stalls`: no frame for `stall_s`.
+        down_s: seconds without a connection, while it was lost.
+        last_error: why it was lost, or could not be opened, the last time; None if never.
+    """
+
+    uri: str
+    state: str
+    decoder: str | None = None
+    width: int | None = None
+    height: int | None = None
+    frames: int = 0
+    dropped: int = 0
+    skipped: int = 0
+    filler: int = 0
+    connects: int = 0
+    losses: int = 0
+    stalls: int = 0
+    down_s: float = 0.0
+    last_error: str | None = None
 
 
 def open_source(

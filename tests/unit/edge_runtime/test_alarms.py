@@ -11,14 +11,14 @@ from edge_runtime.score import Event, Score
 def test_an_alarm_starts_at_the_first_frame_that_reaches_the_threshold() -> None:
     events = _track([0, 1, 3, 4], threshold=3)
     assert [(event.event, event.frame, event.time_s) for event in events] == [("alarm_start", 2, 2.0)]
-    assert events[0].detail == {"score": 3.0, "threshold": 3}
+    assert events[0].detail == {"alarm": "gate-1002.000", "score": 3.0, "threshold": 3}
     assert (events[0].stream, events[0].wall_time_s) == ("gate", 1002.0)
 
 
 def test_it_ends_once_the_score_was_below_for_the_hold_and_its_end_is_the_last_frame_at_the_threshold() -> None:
     events = _track([3, 5, 3, 0, 0, 0], threshold=3, hold_s=2)
     assert [(event.event, event.time_s) for event in events] == [("alarm_start", 0.0), ("alarm_end", 4.0)]
-    assert events[1].detail == {"started_s": 0.0, "duration_s": 2.0, "peak_score": 5.0}
+    assert events[1].detail == {"alarm": "gate-1000.000", "started_s": 0.0, "duration_s": 2.0, "peak_score": 5.0}
 
 
 def test_flicker_shorter_than_the_hold_is_one_alarm_and_longer_is_two() -> None:
@@ -49,7 +49,7 @@ def test_a_gap_ends_an_open_alarm_at_the_last_frame_before_it() -> None:
     event = tracker.finish()
     assert event is not None
     assert (event.event, event.frame) == ("alarm_end", 1)
-    assert event.detail == {"started_s": 0.0, "duration_s": 0.0, "peak_score": 4.0}
+    assert event.detail == {"alarm": "gate-1000.000", "started_s": 0.0, "duration_s": 0.0, "peak_score": 4.0}
 
 
 def test_after_a_gap_a_new_alarm_starts() -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from types import ModuleType
 
 from edge_runtime.errors import BackendUnavailable
 
 __all__ = ["opencv"]
+
+# OpenCV and FFmpeg report a camera that is away on stderr, line after line and with its password; the sources say it once, without.
+# V4L2 waits ten seconds for a frame by itself. What the environment says goes first.
+ENVIRONMENT = {"OPENCV_LOG_LEVEL": "FATAL", "OPENCV_FFMPEG_LOGLEVEL": "-8", "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT": "5"}
 
 
 def opencv() -> ModuleType:
@@ -15,6 +20,8 @@ def opencv() -> ModuleType:
     Raises:
         BackendUnavailable: it is not installed.
     """
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     try:
         import cv2
     except ImportError as error:

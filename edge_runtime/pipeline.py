@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
-from time import perf_counter
+from time import monotonic, perf_counter
 
 import numpy as np
 
@@ -15,79 +15,32 @@ from edge_runtime.alarms import AlarmTracker
 from edge_runtime.detector import Detector
 from edge_runtime.errors import EdgeError
 from edge_runtime.frames import Frame
+from edge_runtime.losses import Losses
 from edge_runtime.score import Event, Score
 from edge_runtime.sinks import Sink
-from edge_runtime.sources import Source
+from edge_runtime.sources import LiveSource, Source
 from edge_runtime.state import StateStore
 from edge_runtime.stream import Stream
+from edge_runtime.summary import Percentiles, Progress, Summary
 
-__all__ = ["Percentiles", "Pipeline", "Progress", "Summary"]
+__all__ = ["Pipeline"]
 
 LATENCIES_KEPT = 20_000
+POLL_S = 0.5  # how long a camera without frames keeps a signal, or the watchdog, waiting
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Percentiles:
-    """Milliseconds below which 50, 95 and 99 % of the frames were done."""
-
-    p50: float
-    p95: float
-    p99: float
-
-
-@dataclass(frozen=True)
-class Summary:
-    """`summary.json`.
-
-    Attributes:
-        frames, scored, alarms, updates: counts; an update is a frame that was learned.
-        gaps: how often the window was emptied.
-        fps: frames per second of wall time.
-        latency_ms: of scored frames, from before the grab to after the sinks; the newest 20,000 of them.
-        bundle, backend, device, precision: what ran.
-        drift: of the memory at the end; None for a model without memory.
-        memory_frozen: the memory does not learn (any more).
-        ended_by: `end of source`, `max frames`, `interrupted` or an error's text.
-    """
-
-    frames: int
-    scored: int
-    alarms: int
-    updates: int
-    gaps: int
-    fps: float
-    latency_ms: Percentiles | None
-    bundle: str
-    backend: str
-    device: str
-    precision: str
-    drift: float | None
-    memory_frozen: bool
-    ended_by: str
-
-
-@dataclass
-class Progress:
-    """Counts of a run so far; `score` is the newest."""
-
-    frames: int = 0
-    scored: int = 0
-    alarms: int = 0
-    updates: int = 0
-    gaps: int = 0
-    score: Score | None = None
 
 
 class Pipeline:
     """Runs one stream.
 
     Args:
-        sinks: every frame, score and event goes to each of them, in order; they are closed at the end, whatever happens.
+        sinks: every frame, score and event goes to each of them, in order; they are closed at the end, whatever happens. One that
+            cannot write does not end the run: what it lost is counted, said, and raised at the end.
         stream: made by the detector; restored and frozen as wished.
         state: saves the stream's memory while it runs and at the end.
         on_frame: called with the progress after every frame.
+        on_round: called after every frame, and while a camera gives none, every half second in which its reader is at work.
 
     Attributes:
         progress: counts so far.
@@ -104,6 +57,7 @@ class Pipeline:
         *,
         state: StateStore | None = None,
         on_frame: Callable[[Progress], None] = lambda progress: None,
+        on_round: Callable[[], None] = lambda: None,
     ) -> None:
         self.progress = Progress()
         self._detector = detector
@@ -112,6 +66,8 @@ class Pipeline:
         self._stream = stream
         self._state = state
         self._on_frame = on_frame
+        self._on_round = on_round
+        self._losses = Losses()
         self._alarms = AlarmTracker(detector.threshold, detector.bundle.precision(detector.precision).threshold.hold_s)
         self._latencies_ms: deque[float] = deque(maxlen=LATENCIES_KEPT)
         self._sinks_ms = 0.0
@@ -128,7 +84,8 @@ class Pipeline:
         """Process frames until the source ends, `max_frames` is reached or `stop` is called. Runs once.
 
         Raises:
-            EdgeError: of the source, the engines or a sink, after the sinks are closed and the state is saved.
+            EdgeError: of the source or the engines, after the sinks are closed and the state is saved.
+            SinkError: all frames were processed, but something could not be written.
         """
         started = perf_counter()
         failure: BaseException | None = None
@@ -140,10 +97,15 @@ class Pipeline:
         finally:
             self.is_closing = True
             self._seconds = perf_counter() - started
-            failure = self._finish(failure)
+            self._finish()
+        lost = self._losses.error()
         if failure is not None:
             self._ended_by = f"error: {failure}" if isinstance(failure, EdgeError) else "interrupted"
+            if lost is not None:
+                log.warning("besides: %s", lost)
             raise failure
+        if lost is not None:
+            raise lost
 
     def summary(self) -> Summary:
         """What came of the run, also of one that an error ended."""
@@ -163,23 +125,38 @@ class Pipeline:
             drift=progress.score.extra.get("drift") if progress.score else None,
             memory_frozen=self._stream.bank.is_frozen,
             ended_by=self._ended_by,
+            source=self._source.health() if isinstance(self._source, LiveSource) else None,
+            lost=dict(self._losses.counts),
         )
 
     def _process(self, max_frames: int | None) -> str:
-        frames = iter(self._source)
+        arrivals = _arrivals(self._source)
         try:
             while not self.is_stopping:
                 if self.progress.frames == max_frames:
                     return "max frames"
                 started = perf_counter()
-                frame = next(frames, None)
-                if frame is None:
+                item = next(arrivals, END)
+                if isinstance(item, EndOfSource):
                     return "end of source"
-                self._handle(frame, started)
-                self._on_frame(self.progress)
+                if isinstance(item, Event):
+                    self._note_source(item)
+                elif item is not None:
+                    self._handle(item, self._began(item, started))
+                    self._on_frame(self.progress)
+                self._on_round()
             return "interrupted"
         finally:
             self._source.close()
+
+    def _began(self, frame: Frame, started: float) -> float:
+        """When the frame's latency begins, on the clock of `perf_counter`: a camera's frame has waited since it arrived."""
+        return perf_counter() - (monotonic() - frame.time_s) if self._source.is_live else started
+
+    def _note_source(self, event: Event) -> None:
+        if event.event == "source_lost":
+            self._end_alarm()
+        self._write_event(event)
 
     def _handle(self, frame: Frame, started: float) -> None:
         """One frame from the detector to the sinks; `started` is from before it was grabbed."""
@@ -204,7 +181,7 @@ class Pipeline:
         if self._stream.bank.is_frozen and not was_frozen:
             self._note_frozen(score)
         if self._state is not None:
-            self._state.save_if_due(self._stream.bank)
+            self._losses.attempt("state", partial(self._state.save_if_due, self._stream.bank))
         self._sinks_ms = 1e3 * (perf_counter() - has_scored)
         self._latencies_ms.append(1e3 * (perf_counter() - started))
 
@@ -231,33 +208,39 @@ class Pipeline:
 
     def _write_frame(self, frame: Frame, score: Score | None) -> None:
         for sink in self._sinks:
-            sink.write_frame(frame, score, score.error_map if score else None)
+            self._losses.attempt(type(sink).__name__, partial(sink.write_frame, frame, score, score.error_map if score else None))
 
     def _write_event(self, event: Event) -> None:
         self.progress.alarms += event.event == "alarm_start"
         for sink in self._sinks:
-            sink.write_event(event)
+            self._losses.attempt(type(sink).__name__, partial(sink.write_event, event))
 
-    def _finish(self, failure: BaseException | None) -> BaseException | None:
-        """End the alarm, close every sink and save the state, each also where another one fails.
-
-        Returns:
-            The first failure, which may be the one that ended the run; later ones are logged.
-        """
-        steps = [self._end_alarm, *(sink.close for sink in self._sinks)]
+    def _finish(self) -> None:
+        """End the alarm, close every sink and save the state, each also where another one fails."""
+        self._end_alarm()
+        for sink in self._sinks:
+            self._losses.attempt(type(sink).__name__, sink.close)
         if self._state is not None:
-            steps.append(partial(self._state.save, self._stream.bank))
-        for step in steps:
-            try:
-                step()
-            except EdgeError as error:
-                if failure is not None:
-                    log.warning("besides: %s", error)
-                failure = failure or error
-        return failure
+            self._losses.attempt("state", partial(self._state.save, self._stream.bank))
 
     def _percentiles(self) -> Percentiles | None:
         if not self._latencies_ms:
             return None
         p50, p95, p99 = np.percentile(self._latencies_ms, (50, 95, 99))
         return Percentiles(float(p50), float(p95), float(p99))
+
+
+class EndOfSource:
+    """What comes after the last frame."""
+
+
+END = EndOfSource()
+
+
+def _arrivals(source: Source) -> Iterator[Frame | Event | None]:
+    """What a source gives, in order; None where a camera gives nothing for a while."""
+    if not isinstance(source, LiveSource):
+        yield from source
+        return
+    while True:
+        yield source.poll(POLL_S)

@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_runtime.commands import EXIT_INTERRUPTED, run_command, set_up_logging
+from edge_runtime.commands.camera_flags import add_camera_flags
 
 if TYPE_CHECKING:
     from edge_runtime.bundle import Bundle
-    from edge_runtime.pipeline import Pipeline, Summary
+    from edge_runtime.pipeline import Pipeline
     from edge_runtime.sinks import Sink
     from edge_runtime.sources import Source
     from edge_runtime.state import StateStore
     from edge_runtime.stream import Stream
+    from edge_runtime.summary import Summary
 
 __all__ = ["main"]
 
@@ -26,6 +28,10 @@ EPILOG = """examples:
   edge-run --source synthetic: --bundle bundles/synthetic-lite --out runs/demo --save-video
   edge-run --source gate.mp4 --bundle bundles/gate --out runs/gate
   edge-run --camera 0 --bundle bundles/gate --state /var/lib/edge
+  edge-run --source rtsp://user:password@10.0.0.7/stream1 --bundle bundles/gate --out runs/gate --wait
+
+cameras: camera:0, /dev/video0, v4l2:///dev/v4l/by-id/…, csi://0, gst:PIPELINE, rtsp://…, http://… (MJPEG).
+Without --camera and --source, $EDGE_SOURCE is taken: a password there is not seen in the list of processes.
 """
 
 
@@ -39,9 +45,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="edge-run", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    source = parser.add_mutually_exclusive_group(required=True)
+    source = parser.add_mutually_exclusive_group()
     source.add_argument("--camera", type=int, metavar="N", help="the N-th local camera")
-    source.add_argument("--source", metavar="URI", help="video, folder or wildcard of images, synthetic:?seed=7&frames=400")
+    source.add_argument("--source", metavar="URI", help="a camera's address, a video, a folder or wildcard of images, synthetic:?seed=7")
     parser.add_argument(
         "--bundle", type=Path, default=Path(os.environ.get("EDGE_BUNDLE", "bundle")), help="default: $EDGE_BUNDLE, else ./bundle"
     )
@@ -53,9 +59,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--state", type=Path, metavar="DIR", help="load the memory from here, save it here every 60 s and at the end")
     parser.add_argument("--threshold", type=float, metavar="X", help="instead of the bundle's")
     parser.add_argument("--max-frames", type=int, metavar="N", help="end after N frames")
-    parser.add_argument("--fps", type=float, metavar="X", help="frame rate; folders of images need it")
+    parser.add_argument(
+        "--fps",
+        type=float,
+        metavar="X",
+        help="of footage: its frame rate, which image folders need; of a camera: frames per second to score (default: the bundle's)",
+    )
     parser.add_argument("--loop", action="store_true", help="begin again at the end of the footage")
     parser.add_argument("--stream", metavar="NAME", help="name of the camera in what is written (default: from the source)")
+    add_camera_flags(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="write scores.jsonl and summary.json here")
     parser.add_argument("--save-video", action="store_true", help="and annotated.mp4 (needs --out)")
     parser.add_argument("--timeline", action="store_true", help="and timeline.png (needs --out)")
@@ -116,14 +128,17 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _open_source(arguments: argparse.Namespace, bundle: Bundle) -> Source:
+    from edge_runtime.commands.camera_flags import camera_options, source_uri
     from edge_runtime.sources import open_source
+    from edge_runtime.sources.address import is_live
 
-    uri = f"camera:{arguments.camera}" if arguments.source is None else arguments.source
-    source = open_source(uri, fps=arguments.fps, loop=arguments.loop, stream=arguments.stream)
+    uri = source_uri(arguments)
     calibrated = bundle.manifest.fps
+    fps = arguments.fps or (calibrated if is_live(uri) else None)
+    source = open_source(uri, fps=fps, loop=arguments.loop, stream=arguments.stream, camera=camera_options(arguments))
     if source.fps and not 0.8 <= source.fps / calibrated <= 1.25:
         print(
-            f"warning: {uri} has {source.fps:g} frames per second, the bundle was calibrated at {calibrated:g}: its threshold and "
+            f"warning: {source.uri} has {source.fps:g} frames per second, the bundle was calibrated at {calibrated:g}: its threshold and "
             "smoothing do not hold. Calibrate it on this camera: make calibrate",
             file=sys.stderr,
         )

@@ -1,7 +1,7 @@
 """Where frames come from.
 
-`open_source` turns a URI into a source: a folder or wildcard of images, video files, a local camera, or the built-in
-synthetic scene.
+`open_source` turns a URI into a source: a folder or wildcard of images, video files, a camera on this machine or on the
+network, or the built-in synthetic scene.
 """
 
 from __future__ import annotations
@@ -9,11 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from edge_runtime.errors import ConfigError
 from edge_runtime.frames import Frame
 from edge_runtime.score import Event
+
+if TYPE_CHECKING:
+    from edge_runtime.sources.address import CameraOptions
 
 __all__ = ["LiveSource", "Source", "SourceHealth", "clip_uris", "open_source"]
 
@@ -75,6 +78,7 @@ class SourceHealth:
         uri: without credentials.
         state: `opening`, `reading`, `waiting` (to try again) or `closed`.
         decoder: what decodes its pictures, such as `FFmpeg, software`; None before the first frame.
+        fps: frames per second as the camera says; None where it says nothing.
         width, height: of the newest frame, in pixels; None before the first.
         frames: read from the camera. Of these `dropped` came while the detector was busy and were replaced by newer ones,
             `skipped` came faster than the rate that is scored, `filler` were of one colour or repeated the one before.
@@ -86,6 +90,7 @@ class SourceHealth:
     uri: str
     state: str
     decoder: str | None = None
+    fps: float | None = None
     width: int | None = None
     height: int | None = None
     frames: int = 0
@@ -100,38 +105,49 @@ class SourceHealth:
 
 
 def open_source(
-    uri: str, *, fps: float | None = None, default_fps: float | None = None, loop: bool = False, stream: str | None = None
+    uri: str,
+    *,
+    fps: float | None = None,
+    default_fps: float | None = None,
+    loop: bool = False,
+    stream: str | None = None,
+    camera: CameraOptions | None = None,
 ) -> Source:
     """Open frames by URI.
 
     Args:
-        uri: `synthetic:?seed=7&frames=400`; `camera:0`; a video file; a folder of images, of clip folders or of videos; a
-            wildcard of images.
-        fps: frames per second, whatever the footage says. Folders of images need it, or `default_fps`.
+        uri: `synthetic:?seed=7&frames=400`; a video file; a folder of images, of clip folders or of videos; a wildcard of
+            images; a camera: `camera:0`, `/dev/video0`, `v4l2:///dev/v4l/by-id/…`, `csi://0`, `gst:…`, `rtsp://…`, `http://…`.
+        fps: of footage: frames per second, whatever it says; folders of images need it, or `default_fps`. Of a camera: how
+            many frames per second to pass on at most.
         default_fps: frames per second of footage that does not say.
         loop: begin again after the last frame (files and folders), with a gap between the rounds.
         stream: name of the stream; made from the URI where None.
+        camera: what is asked of a camera.
 
     Raises:
         SourceOpenError: nothing there, nothing readable in it, or no such camera.
         ConfigError: fps missing or not positive, an option that this source does not have.
+        BackendUnavailable: this OpenCV cannot open such a camera.
     """
     for rate in (fps, default_fps):
         if rate is not None and not 0 < rate < math.inf:
             raise ConfigError(
                 f"fps: expected a positive number of frames per second, got {rate}. Say the rate of the footage, as in --fps 10"
             )
+    from edge_runtime.sources.address import is_live
+
     if uri.startswith("synthetic:"):
         from edge_runtime.sources.synthetic import SyntheticSource
 
         return SyntheticSource.from_uri(uri, fps=fps, loop=loop, stream=stream)
-    if uri.startswith("camera:"):
+    if is_live(uri):
         from edge_runtime.sources.camera import CameraSource
 
-        return CameraSource(uri, fps=fps, loop=loop, stream=stream)
+        return CameraSource(uri, fps=fps, loop=loop, stream=stream, options=camera)
     from edge_runtime.sources.footage import FootageSource
 
-    return FootageSource(uri, fps=fps, default_fps=default_fps, loop=loop, stream=stream)
+    return FootageSource(uri.removeprefix("file://"), fps=fps, default_fps=default_fps, loop=loop, stream=stream)
 
 
 def clip_uris(where: str) -> dict[str, str]:

@@ -16,6 +16,7 @@ import numpy as np
 from edge_runtime.errors import ConfigError, SourceError, SourceOpenError
 from edge_runtime.frames import Frame
 from edge_runtime.opencv import opencv
+from edge_runtime.sources.address import redacted
 
 __all__ = ["Clip", "FootageSource", "agree_on_rate", "list_clips"]
 
@@ -144,7 +145,8 @@ class _VideoFacts:
 def _find_clips(where: str) -> list[Clip]:
     if "://" in where:
         raise SourceOpenError(
-            f"{where}: expected a file, a folder, a wildcard or synthetic:, got an address. This release reads no network streams."
+            f"{redacted(where)}: expected a file, a folder, a wildcard, synthetic: or a camera (camera:, /dev/…, v4l2://, "
+            "csi://, gst:, rtsp://, http://), got another kind of address."
         )
     if glob.has_magic(where) and not os.path.exists(where):
         return _wildcard_clips(where)

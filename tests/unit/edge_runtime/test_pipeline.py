@@ -14,10 +14,11 @@ import pytest
 from edge_runtime import Bundle, Detector, open_source
 from edge_runtime.errors import SinkError, SourceError
 from edge_runtime.frames import Frame
-from edge_runtime.pipeline import Pipeline, Progress
+from edge_runtime.pipeline import Pipeline
 from edge_runtime.score import Event, Score
 from edge_runtime.state import StateStore
 from edge_runtime.stream import Stream
+from edge_runtime.summary import Progress
 from tests.kit.toy_bundles import rewrite_manifest
 
 Toy = Callable[[str], Bundle]

@@ -24,7 +24,8 @@ from gi.repository import GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402
 FEED = "appsrc name=feed is-live=true do-timestamp=true format=time max-buffers=4 leaky-type=downstream"
 ENCODED = {
     # A key frame a second and a half, sent with its parameters: whoever comes later need not wait long.
-    "h264": "x264enc tune=zerolatency speed-preset=ultrafast bitrate=4000 key-int-max=15 ! rtph264pay name=pay0 pt=96 config-interval=-1",
+    "h264": "x264enc tune=zerolatency speed-preset=ultrafast threads=1 sliced-threads=false bitrate=4000 key-int-max=15"
+    " ! rtph264pay name=pay0 pt=96 config-interval=-1",
     "mjpeg": "jpegenc quality=90 ! rtpjpegpay name=pay0 pt=26",
 }
 FROM_REEL = f"{FEED} ! jpegdec ! videoconvert ! video/x-raw,format=I420"

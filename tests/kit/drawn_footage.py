@@ -13,7 +13,7 @@ import numpy as np
 
 from edge_runtime.sources import open_source
 
-__all__ = ["Reel", "black_reel", "draw", "number_in", "scene", "video_frames", "write_clip", "write_reel", "write_video"]
+__all__ = ["Reel", "black_reel", "draw", "number_in", "reel_pictures", "scene", "video_frames", "write_clip", "write_reel", "write_video"]
 
 WIDTH, HEIGHT, FPS = 64, 48, 10
 NUMBER_BITS, BITS_IN_A_ROW = 16, 8
@@ -72,6 +72,17 @@ def write_reel(path: Path, images: Iterable[np.ndarray], fps: int = FPS, *, numb
             file.write(struct.pack(">I", len(jpeg)) + jpeg)
             size = image.shape[:2]
     return Reel(path, width=size[1], height=size[0], fps=fps)
+
+
+def reel_pictures(reel: Reel) -> list[bytes]:
+    """Its JPEG pictures."""
+    data = reel.path.read_bytes()
+    pictures, position = [], 0
+    while position < len(data):
+        (length,) = struct.unpack_from(">I", data, position)
+        pictures.append(data[position + 4 : position + 4 + length])
+        position += 4 + length
+    return pictures
 
 
 def black_reel(like: Reel) -> Reel:

@@ -146,9 +146,8 @@ def _pictures(data: bytes) -> Any:
     position = 0
     while position < len(data):
         (length,) = struct.unpack_from(">I", data, position)
-        position += 4
-        yield data[position : position + length]
-        position += length
+        yield data[position + 4 : position + 4 + length]
+        position += 4 + length
 
 
 if __name__ == "__main__":

@@ -33,8 +33,9 @@ class MjpegCamera:
         self._number = 0
         self._is_frozen = False
         self._server: _Server | None = None
-        self._moving = threading.Event()
-        self._moving.set()
+        self._is_stalled = False
+        self._ticked = threading.Condition()
+        self._ended = threading.Event()
 
     @property
     def port(self) -> int:
@@ -66,7 +67,10 @@ class MjpegCamera:
     def start(self) -> None:
         """Listen."""
         assert self._server is None
-        self._number = 0
+        self._number, self._is_frozen, self._is_stalled = 0, False, False
+        self._ended.clear()
+        self._clock = threading.Thread(target=self._tick)
+        self._clock.start()
         self._server = _Server(self, self._port)
         self._port = self._server.server_address[1]
 
@@ -74,7 +78,8 @@ class MjpegCamera:
         """End all connections and listen no more."""
         assert self._server is not None
         server, self._server = self._server, None
-        self._moving.set()
+        self._ended.set()
+        self._clock.join()
         server.end()
 
     def restart(self) -> None:
@@ -85,11 +90,11 @@ class MjpegCamera:
 
     def stall(self) -> None:
         """Keep the connections open and send nothing."""
-        self._moving.clear()
+        self._is_stalled = True
 
     def resume(self) -> None:
         """Go on after `stall`."""
-        self._moving.set()
+        self._is_stalled = False
 
     def freeze(self) -> None:
         """Send the same picture over and over."""
@@ -113,14 +118,22 @@ class MjpegCamera:
             return True
         return authorization == "Basic " + base64.b64encode(self._credentials.encode()).decode()
 
-    def next_picture(self, ended: threading.Event) -> bytes | None:
+    def next_picture(self) -> bytes | None:
         """Wait until it is due; None at the end."""
-        if ended.wait(1 / self._shown.fps):
-            return None
-        self._moving.wait()
-        if not self._is_frozen:
-            self._number += 1
-        return self._pictures[self._number % len(self._pictures)]
+        with self._ticked:
+            self._ticked.wait()
+            return None if self._ended.is_set() else self._pictures[self._number % len(self._pictures)]
+
+    def _tick(self) -> None:
+        while not self._ended.wait(1 / self._shown.fps):
+            self._number += not self._is_frozen
+            if not self._is_stalled:
+                self._wake()
+        self._wake()
+
+    def _wake(self) -> None:
+        with self._ticked:
+            self._ticked.notify_all()
 
 
 class _Server(ThreadingHTTPServer):
@@ -129,13 +142,11 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, camera: MjpegCamera, port: int) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
         self.camera = camera
-        self.ended = threading.Event()
         self._callers: set[socket.socket] = set()
         self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05})
         self._thread.start()
 
     def end(self) -> None:
-        self.ended.set()
         self.shutdown()
         self._thread.join()
         for caller in list(self._callers):
@@ -170,7 +181,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", f"multipart/x-mixed-replace; boundary={BOUNDARY}")
         self.end_headers()
         with contextlib.suppress(OSError):
-            while picture := camera.next_picture(self.server.ended):
+            while picture := camera.next_picture():
                 head = f"--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
                 self.wfile.write(head.encode() + picture + b"\r\n")
 

@@ -112,8 +112,10 @@ class Reader(threading.Thread):
             self._in_driver = None
             if self._stopping.is_set():
                 break
-            if image is None:
-                return self._why_lost(time.monotonic() - began_s)
+            waited_s = time.monotonic() - began_s
+            # After a timeout FFmpeg still gives the frames it has left, one for each further timeout.
+            if image is None or (self._is_connected() and waited_s >= NEARLY * self._stall_s):
+                return self._why_lost(waited_s)
             self._connect(capture, image)
             self._receive(image, time.monotonic(), time.time())
         return "closed"
@@ -134,13 +136,16 @@ class Reader(threading.Thread):
         self._check.forget()
         self._end_filler(time.monotonic())
 
+    def _is_connected(self) -> bool:
+        return self._hand_over.health().state == "reading"
+
     def _connect(self, capture: Capture, image: np.ndarray) -> None:
         """Note the first picture of a connection."""
         health = self._hand_over.health()
         height, width = image.shape[:2]
         if (health.width, health.height) != (width, height):
             self._hand_over.change(width=width, height=height)
-        if health.state == "reading":
+        if self._is_connected():
             return
         self._hand_over.change(state="reading", decoder=capture.decoder, fps=capture.fps, connects=health.connects + 1)
         if health.connects and self.lost_at_s is not None:

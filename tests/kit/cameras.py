@@ -267,6 +267,7 @@ class Proxy:
                     damaged[index] = self._random.randrange(256)
         return bytes(damaged)
 
+
 def _plain(shown: Reel | Pattern) -> dict[str, Any]:
     return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(shown).items()}
 

@@ -51,8 +51,8 @@ def source_uri(arguments: argparse.Namespace) -> str:
     """
     if arguments.camera is not None:
         return f"camera:{arguments.camera}"
-    uri: str | None = arguments.source or os.environ.get("EDGE_SOURCE")
-    if uri:
+    uri: str | None = os.environ.get("EDGE_SOURCE") if arguments.source is None else arguments.source
+    if uri is not None:
         return uri
     from edge_runtime.errors import ConfigError
 

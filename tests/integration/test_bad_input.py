@@ -53,7 +53,7 @@ def assert_says(finished: Finished, *parts: str) -> None:
         ("empty/words.txt", ("words.txt: ", "got a .txt file")),
         ("words.avi", ("words.avi: ", "expected a video", "cannot open it", "Is the file whole?")),
         ("camera:front", ("camera:front: ", "camera's number", "got 'front'")),
-        ("camera:99999999999999999999", ("camera 99999999999999999999: ", "finds none", "ls /dev/video*")),
+        ("camera:99999999999999999999", ("camera's number", "ls /dev/video*")),
         ("synthetic:?sed=3", ("unknown key 'sed'", "valid keys: seed, frames")),
     ],
 )
@@ -69,7 +69,7 @@ def test_a_source_that_is_none(source: str, parts: tuple[str, ...], toy_original
 
 def test_there_is_no_camera_of_that_number(toy_originals: dict[str, Path], tmp_path: Path) -> None:
     finished = run_on(toy_originals["one_pool"], tmp_path, "--camera", 99)
-    assert_says(finished, "camera 99: ", "finds none", "List them: ls /dev/video*")
+    assert_says(finished, "camera:99: ", "found none", "List them: ls /dev/video*")
     assert not (tmp_path / "out").exists()
 
 

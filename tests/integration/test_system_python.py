@@ -74,7 +74,6 @@ def test_the_built_in_scene_is_scored(installed: Installed, tmp_path: Path) -> N
     assert results.frames == list(range(UNSCORED, FRAMES))
 
 
-@pytest.mark.xfail(reason="edge-run has no source gst: yet", strict=True)
 def test_a_gstreamer_pipeline_is_scored(installed: Installed, tmp_path: Path) -> None:
     source = f"gst:videotestsrc is-live=true num-buffers={2 * FRAMES} ! video/x-raw,width=320,height=240,framerate=15/1"
     results = edge_run(installed, source, tmp_path)

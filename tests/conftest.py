@@ -18,7 +18,7 @@ NEEDS = {"ped2": ("PED2_DIR", "UCSD Ped2"), "footage": ("FOOTAGE_DIR", "the fold
 SYSTEM_PYTHON_NEEDS = {
     "rtsp": (
         "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import Gst, GstRtspServer; Gst.init(None); "
-        "missing = [name for name in ('x264enc', 'jpegdec', 'rtph264pay') if not Gst.ElementFactory.find(name)]; assert not missing, missing",
+        "assert all(map(Gst.ElementFactory.find, ('x264enc', 'jpegdec', 'rtph264pay')))",
         "GStreamer's RTSP server and x264",
         "python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly",
     ),

@@ -169,6 +169,39 @@ def test_switched_it_hangs_up_and_has_another_size(reel: Reel, tmp_path: Path) -
 
 
 @pytest.mark.rtsp
+def test_switched_within_a_session_ffmpeg_hides_it(reel: Reel, tmp_path: Path) -> None:
+    larger = write_reel(tmp_path / "larger", [np.full((240, 320, 3), 200, np.uint8)], fps=20, numbered=False)
+    with RtspCamera(reel) as camera, watching(camera.uri) as capture:
+        read(capture, 3)
+        camera.switch(larger, hang_up=False)
+        switched = read_until(capture, lambda image: bool((abs(image.astype(int) - 200) < 5).all()))
+    assert switched.shape == (120, 160, 3)
+
+
+@pytest.mark.rtsp
+@pytest.mark.system_opencv
+def test_switched_within_a_session_gstreamer_shows_it(reel: Reel, tmp_path: Path) -> None:
+    script = """
+import sys, cv2
+capture = cv2.VideoCapture(sys.argv[1], cv2.CAP_GSTREAMER)
+while True:
+    there, image = capture.read()
+    assert there
+    print(*image.shape, flush=True)
+    if image.shape[0] != 120:
+        break
+"""
+    larger = write_reel(tmp_path / "larger", draw(10, width=320, height=240))
+    with (
+        RtspCamera(reel) as camera,
+        subprocess.Popen([SYSTEM_PYTHON, "-c", script, pipeline(camera)], stdout=subprocess.PIPE, text=True) as process,
+    ):
+        assert process.stdout is not None and process.stdout.readline() == "120 160 3\n"
+        camera.switch(larger, hang_up=False)
+        assert process.stdout.readlines()[-1] == "240 320 3\n"
+
+
+@pytest.mark.rtsp
 @pytest.mark.footage
 def test_real_footage_at_its_size(footage: Path, tmp_path: Path) -> None:
     vtest = write_reel(tmp_path / "vtest", video_frames(footage / "vtest.avi", 40))
@@ -222,7 +255,10 @@ for number in range(10):
     assert there and cv2.imwrite(f"{sys.argv[2]}/{number}.png", image)
 """
     with RtspCamera(reel, codec=codec) as camera:
-        pipeline = f"rtspsrc location={camera.uri} protocols=tcp latency=0 ! decodebin ! videoconvert ! video/x-raw,format=BGR ! appsink"
-        subprocess.run([SYSTEM_PYTHON, "-c", script, pipeline, tmp_path], check=True, timeout=60)
+        subprocess.run([SYSTEM_PYTHON, "-c", script, pipeline(camera), tmp_path], check=True, timeout=60)
     images = [cv2.imread(str(tmp_path / f"{number}.png")) for number in range(10)]
     assert is_in_order(images)
+
+
+def pipeline(camera: RtspCamera) -> str:
+    return f"rtspsrc location={camera.uri} protocols=tcp latency=0 ! decodebin ! videoconvert ! video/x-raw,format=BGR ! appsink"

@@ -84,7 +84,11 @@ class RtspCamera:
         self._process = subprocess.Popen([SYSTEM_PYTHON, SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         kind = "reel" if isinstance(self._shown, Reel) else "pattern"
         who = {"user": self._user, "password": self._password}
-        self._port = self._tell({kind: _plain(self._shown), "codec": self._codec, "port": self._port} | who)["port"]
+        try:
+            self._port = self._tell({kind: _plain(self._shown), "codec": self._codec, "port": self._port} | who)["port"]
+        except BaseException:
+            self.kill()
+            raise
 
     def kill(self) -> None:
         """SIGKILL: its connections are reset, nobody listens any more."""
@@ -130,7 +134,8 @@ class RtspCamera:
         """Show something of another size, as a camera does whose settings were changed.
 
         Args:
-            hang_up: end all sessions; the new size comes with the next. False: the size changes within the session.
+            hang_up: end all sessions; the new size comes with the next. False: the size changes within the session, which
+                GStreamer shows; OpenCV's FFmpeg scales the pictures to the size that the session began with.
         """
         self._shown = reel
         self._tell({"show": _plain(reel), "hang_up": hang_up})

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_runtime.commands import EXIT_INTERRUPTED, run_command, set_up_logging
-from edge_runtime.commands.camera_flags import add_camera_flags
+from edge_runtime.commands.camera_flags import add_camera_flags, camera_options, source_uri
+from edge_runtime.commands.output_flags import add_output_flags, check_output_flags, open_sinks
 
 if TYPE_CHECKING:
     from edge_runtime.bundle import Bundle
     from edge_runtime.pipeline import Pipeline
-    from edge_runtime.sinks import Sink
     from edge_runtime.sources import Source
     from edge_runtime.state import StateStore
     from edge_runtime.stream import Stream
@@ -68,9 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--loop", action="store_true", help="begin again at the end of the footage")
     parser.add_argument("--stream", metavar="NAME", help="name of the camera in what is written (default: from the source)")
     add_camera_flags(parser)
-    parser.add_argument("--out", type=Path, metavar="DIR", help="write scores.jsonl and summary.json here")
-    parser.add_argument("--save-video", action="store_true", help="and annotated.mp4 (needs --out)")
-    parser.add_argument("--timeline", action="store_true", help="and timeline.png (needs --out)")
+    add_output_flags(parser)
     parser.add_argument("--debug", action="store_true", help="more log lines, and tracebacks")
     return parser
 
@@ -82,6 +80,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from edge_runtime.commands.progress import LiveProgress
     from edge_runtime.detector import Detector
     from edge_runtime.pipeline import Pipeline
+    from edge_runtime.service import Service
 
     _check(arguments)
     bundle = Bundle.load(arguments.bundle)
@@ -93,8 +92,9 @@ def _run(arguments: argparse.Namespace) -> int:
         threshold=arguments.threshold,
         threads=arguments.threads,
     )
-    detector.keeps_error_maps = arguments.save_video
+    detector.keeps_error_maps = arguments.save_video or arguments.events is not None
     source = _open_source(arguments, bundle)
+    service = Service()
     stream = detector.open_stream(arguments.stream or source.stream)
     state = _open_state(arguments, bundle, stream)
     if arguments.update == "off":
@@ -104,10 +104,11 @@ def _run(arguments: argparse.Namespace) -> int:
     print(f"{bundle.manifest.name} ({detector.precision}, {where}): {_describe_threshold(bundle, arguments)}", file=sys.stderr)
     with ExitStack() as stack:
         progress = stack.enter_context(LiveProgress(source.frame_count))
-        sinks = _open_sinks(arguments, source)
-        pipeline = Pipeline(detector, source, [*sinks, progress], stream, state=state, on_frame=progress.show)
+        sinks = open_sinks(arguments, source, stream.name)
+        pipeline = Pipeline(detector, source, [*sinks, progress], stream, state=state, on_frame=progress.show, on_round=service.progress)
         stack.callback(_write_results, pipeline, arguments)
         signals.guard(pipeline)
+        service.ready()
         pipeline.run(arguments.max_frames)
     summary = pipeline.summary()
     if not summary.scored:
@@ -120,15 +121,13 @@ def _run(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace) -> None:
     from edge_runtime.errors import ConfigError
 
-    if (arguments.save_video or arguments.timeline) and arguments.out is None:
-        raise ConfigError("--save-video and --timeline: expected a folder to write to, got none. Say --out DIR.")
+    check_output_flags(arguments)
     for name, value in (("--max-frames", arguments.max_frames), ("--threads", arguments.threads)):
         if value is not None and value < 1:
             raise ConfigError(f"{name}: expected 1 or more, got {value}.")
 
 
 def _open_source(arguments: argparse.Namespace, bundle: Bundle) -> Source:
-    from edge_runtime.commands.camera_flags import camera_options, source_uri
     from edge_runtime.sources import open_source
     from edge_runtime.sources.address import is_live
 
@@ -155,27 +154,6 @@ def _open_state(arguments: argparse.Namespace, bundle: Bundle, stream: Stream) -
         note = "; it is frozen: it drifted past its limit" if stream.bank.is_frozen else ""
         print(f"memory restored from {state.path}{note}", file=sys.stderr)
     return state
-
-
-def _open_sinks(arguments: argparse.Namespace, source: Source) -> list[Sink]:
-    if arguments.out is None:
-        return []
-    from edge_runtime.files import unwritable
-    from edge_runtime.sinks.jsonl import JsonLinesSink
-
-    try:
-        arguments.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(arguments.out, error) from error
-    for left in ("annotated.mp4", "timeline.png", "summary.json"):  # of a run before: they would not belong to the new scores
-        (arguments.out / left).unlink(missing_ok=True)
-    sinks: list[Sink] = []
-    if arguments.save_video:
-        from edge_runtime.sinks.annotated_video import AnnotatedVideoSink
-
-        sinks.append(AnnotatedVideoSink(arguments.out / "annotated.mp4", source.fps or 10.0))
-    # Last, because it begins a file at once, and what comes before may fail or take its time.
-    return [JsonLinesSink(arguments.out / "scores.jsonl"), *sinks]
 
 
 class StopSignals:

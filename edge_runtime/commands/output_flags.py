@@ -1,0 +1,126 @@
+"""The flags that say where results go, and the sinks they name."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edge_runtime.sinks import Sink
+    from edge_runtime.sources import Source
+
+__all__ = ["add_output_flags", "check_output_flags", "open_sinks"]
+
+LEFT_BY_A_RUN = ("annotated.mp4", "timeline.png", "summary.json", "scores.csv")
+
+
+def add_output_flags(parser: argparse.ArgumentParser) -> None:
+    """Add `--out` to `--webhook`."""
+    group = parser.add_argument_group("results")
+    group.add_argument("--out", type=Path, metavar="DIR", help="write scores.jsonl and summary.json here")
+    group.add_argument("--csv", action="store_true", help="and scores.csv (needs --out)")
+    group.add_argument("--save-video", action="store_true", help="and annotated.mp4 (needs --out)")
+    group.add_argument("--timeline", action="store_true", help="and timeline.png (needs --out)")
+    group.add_argument("--events", type=Path, metavar="DIR", help="a folder here for each alarm: its clip, its oddest frame, its facts")
+    group.add_argument("--events-mb", type=float, default=2000.0, metavar="N", help="room for these; the oldest go (default: 2000)")
+    group.add_argument("--mqtt", metavar="URL", help="publish alarms: mqtt://user:password@host/topic (default: $EDGE_MQTT)")
+    group.add_argument("--webhook", metavar="URL", help="post alarms: https://host/path (default: $EDGE_WEBHOOK)")
+
+
+def check_output_flags(arguments: argparse.Namespace) -> None:
+    """Raise a ConfigError if flags need another one."""
+    from edge_runtime.errors import ConfigError
+
+    if (arguments.save_video or arguments.timeline or arguments.csv) and arguments.out is None:
+        raise ConfigError("--save-video, --timeline and --csv: expected a folder to write to, got none. Say --out DIR.")
+
+
+def open_sinks(arguments: argparse.Namespace, source: Source, stream: str) -> list[Sink]:
+    """The sinks that the flags name, in the order in which they are to be called.
+
+    Raises:
+        EdgeError: one of them cannot be opened; none stays open then.
+    """
+    out = arguments.out
+    if out is not None:
+        _clear(out)
+    opened: dict[str, Sink] = {}
+    try:
+        for name, begin in _wanted(arguments, source, stream):
+            opened[name] = begin()
+    except BaseException:
+        for sink in opened.values():
+            sink.close()
+        raise
+    # An alarm's clip is complete before any other sink tells that the alarm is over.
+    return [opened[name] for name in ("events", "scores", "csv", "video", "mqtt", "webhook") if name in opened]
+
+
+def _wanted(arguments: argparse.Namespace, source: Source, stream: str) -> list[tuple[str, Callable[[], Sink]]]:
+    """What to open, first what may fail or take its time; the files of scores last, because they begin at once."""
+    mqtt, webhook = arguments.mqtt or os.environ.get("EDGE_MQTT"), arguments.webhook or os.environ.get("EDGE_WEBHOOK")
+    wanted: list[tuple[str, Callable[[], Sink]]] = []
+    if arguments.events is not None:
+        wanted.append(("events", lambda: _events(arguments, source)))
+    if arguments.save_video:
+        wanted.append(("video", lambda: _video(arguments.out, source)))
+    if mqtt:
+        wanted.append(("mqtt", lambda: _mqtt(mqtt, stream, arguments.state)))
+    if webhook:
+        wanted.append(("webhook", lambda: _webhook(webhook)))
+    if arguments.csv:
+        wanted.append(("csv", lambda: _csv(arguments.out)))
+    if arguments.out is not None:
+        wanted.append(("scores", lambda: _scores(arguments.out)))
+    return wanted
+
+
+def _events(arguments: argparse.Namespace, source: Source) -> Sink:
+    from edge_runtime.sinks.event_clips import EventClipsSink
+
+    return EventClipsSink(arguments.events, source.fps or 10.0, capacity_mb=arguments.events_mb)
+
+
+def _video(out: Path, source: Source) -> Sink:
+    from edge_runtime.sinks.annotated_video import AnnotatedVideoSink
+
+    return AnnotatedVideoSink(out / "annotated.mp4", source.fps or 10.0)
+
+
+def _mqtt(url: str, stream: str, state: Path | None) -> Sink:
+    from edge_runtime.sinks.mqtt import MqttSink
+
+    return MqttSink(url, stream, spool_dir=state)
+
+
+def _webhook(url: str) -> Sink:
+    from edge_runtime.sinks.webhook import WebhookSink
+
+    return WebhookSink(url)
+
+
+def _csv(out: Path) -> Sink:
+    from edge_runtime.sinks.csv_table import CsvSink
+
+    return CsvSink(out / "scores.csv")
+
+
+def _scores(out: Path) -> Sink:
+    from edge_runtime.sinks.jsonl import JsonLinesSink
+
+    return JsonLinesSink(out / "scores.jsonl")
+
+
+def _clear(out: Path) -> None:
+    """Make the folder, without what a run before left: it would not belong to the new scores."""
+    from edge_runtime.files import unwritable
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for left in LEFT_BY_A_RUN:
+            (out / left).unlink(missing_ok=True)
+    except OSError as error:
+        raise unwritable(out, error) from error

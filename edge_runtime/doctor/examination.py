@@ -11,8 +11,9 @@ from edge_runtime.doctor.findings import Finding
 from edge_runtime.doctor.jetson import find_jetson
 from edge_runtime.doctor.machine import Machine
 from edge_runtime.doctor.nvidia import find_cuda, find_pycuda, find_tensorrt
+from edge_runtime.doctor.opencv import find_opencv
 from edge_runtime.doctor.place import find_bundle, find_disk, find_memory
-from edge_runtime.doctor.python import find_extras, find_numpy, find_onnxruntime, find_opencv, find_python
+from edge_runtime.doctor.python import find_extras, find_numpy, find_onnxruntime, find_python
 
 __all__ = ["examine"]
 

@@ -97,6 +97,10 @@ class Machine:
         except OSError:
             return None
 
+    def has(self, place: str) -> bool:
+        """There is such a file or folder, and this user may know."""
+        return os.path.exists(self.path(place))  # Path.exists raises where a folder on the way is closed
+
     def has_tool(self, name: str) -> bool:
         return shutil.which(name, path=self.search_path) is not None
 
@@ -105,7 +109,10 @@ class Machine:
         tool = shutil.which(name, path=self.search_path)
         if tool is None:
             return None
-        ended = _run([tool, *arguments], self.timeout_s)
+        try:
+            ended = _run([tool, *arguments], self.timeout_s)
+        except OSError:  # built for another machine, or its interpreter is missing
+            return None
         return ended.out if ended.code == 0 else None
 
     def probe(self, code: str) -> Probe:

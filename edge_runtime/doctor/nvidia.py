@@ -57,7 +57,7 @@ def find_pycuda(machine: Machine) -> list[Finding]:
 
 def has_gpu(machine: Machine) -> bool:
     """A driver's files are there: NVIDIA's for cards, or a Jetson's."""
-    return jetpack_of(machine) is not None or machine.path("/proc/driver/nvidia/version").exists()
+    return jetpack_of(machine) is not None or machine.has("/proc/driver/nvidia/version")
 
 
 def _driver(machine: Machine) -> Finding:

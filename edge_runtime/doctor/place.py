@@ -26,11 +26,11 @@ LIBRARIES = "import msgspec, numpy, safetensors.numpy; facts = {}"
 
 def find_disk(machine: Machine) -> list[Finding]:
     """Room in the current folder, where --out, --events and --state would go."""
-    folder = machine.folder.absolute()
     try:
+        folder = machine.folder.absolute()
         usage = shutil.disk_usage(folder)
     except OSError as error:
-        return [Finding("Disk", "warning", "unknown", f"{folder}: {error.strerror}", "cd")]
+        return [Finding("Disk", "warning", "unknown", f"the current folder: {error.strerror}", "cd")]
     what = f"{usage.free / 1e9:.1f} of {usage.total / 1e9:.1f} GB free"
     if usage.free < LEAST_DISK_MB * 1e6:
         return [Finding("Disk", "warning", what, f"at {folder}", f"du -xh --max-depth=1 {folder} | sort -h")]
@@ -66,7 +66,7 @@ def find_bundle(machine: Machine, path: Path) -> list[Finding]:
     try:
         bundle = Bundle.load(path)
     except ManifestError as error:
-        remedy = "export EDGE_BUNDLE=DIR  # or say --bundle DIR" if not (path / "manifest.json").exists() else f"Copy {path} again."
+        remedy = f"Copy {path} again." if os.path.exists(path / "manifest.json") else "export EDGE_BUNDLE=DIR  # or say --bundle DIR"
         return [Finding("Bundle", "missing", "no usable bundle", str(error), remedy)]
     findings = [Finding("Bundle", "ok", bundle.manifest.name, f"{path}, SHA-256 {bundle.identity[:12]}…")]
     try:

@@ -153,6 +153,12 @@ def test_a_module_that_hangs_is_given_up(tmp_path: Path, plant_module: Callable[
     assert (finding.status, finding.what) == ("missing", "does not load: no answer within 0.5 s")
 
 
+def test_a_tool_of_another_machine_is_as_good_as_none(machine: Machine) -> None:
+    plant_tool(machine, "nvpmodel", "")
+    (Path(machine.search_path or "") / "nvpmodel").write_bytes(b"\x7fELF of somewhere else")
+    assert machine.run("nvpmodel", "-q") is None
+
+
 def test_a_tool_that_hangs_takes_its_children_with_it(machine: Machine, tmp_path: Path) -> None:
     plant_tool(machine, "nvpmodel", f"/bin/sleep 1000 &\necho $! > {tmp_path}/pid\nwait")
     hasty = Machine(root=machine.root, search_path=machine.search_path, timeout_s=0.5)
@@ -540,6 +546,19 @@ def test_a_changed_graph_or_memory_is_missing(machine: Machine, toy: Callable[[s
 def test_no_bundle_is_missing(machine: Machine, tmp_path: Path) -> None:
     [finding] = find_bundle(machine, tmp_path / "none")
     assert (finding.status, finding.what) == ("missing", "no usable bundle")
+
+
+def test_what_this_user_may_not_look_at_is_not_there() -> None:
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        machine = Machine(root=Path(folder))
+        closed = plant(machine, "/proc/driver/nvidia/version").parent
+        assert machine.has("/proc/driver/nvidia/version")
+        closed.chmod(0)
+        with as_nobody():
+            assert not machine.has("/proc/driver/nvidia/version")
+            assert machine.read("/proc/driver/nvidia/version") is None
+        closed.chmod(0o755)
 
 
 def test_with_a_broken_numpy_the_bundle_is_not_checked(machine: Machine, tmp_path: Path, plant_module: Callable[[str, str], None]) -> None:

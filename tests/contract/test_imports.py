@@ -49,7 +49,7 @@ def test_what_is_made_missing_is_missing() -> None:
 _PLANTED = {"cv2": "cv2", "train.losses": "torch"}
 
 
-@pytest.mark.parametrize("command", ["edge_run", "edge_report"])
+@pytest.mark.parametrize("command", ["edge_run", "edge_report", "edge_doctor"])
 def test_help_is_there_without_numpy(command: str) -> None:
     finished = _run(
         f"import sys; from edge_runtime.commands.{command} import main\n"

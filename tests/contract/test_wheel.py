@@ -25,16 +25,18 @@ def test_it_holds_the_runtime_and_nothing_else(wheel: ZipFile) -> None:
     [information] = tops - {"edge_runtime"}
     assert information.endswith(".dist-info")
     packed = {name for name in wheel.namelist() if name.startswith("edge_runtime/")}
-    assert packed == {path.as_posix() for path in Path("edge_runtime").rglob("*.py")} | {"edge_runtime/py.typed"}
+    data = {"edge_runtime/py.typed", "edge_runtime/deploy/edge-run@.service", "edge_runtime/deploy/camera.conf"}
+    assert packed == {path.as_posix() for path in Path("edge_runtime").rglob("*.py")} | data
 
 
-def test_it_brings_the_two_commands(wheel: ZipFile) -> None:
+def test_it_brings_its_commands(wheel: ZipFile) -> None:
     [name] = [name for name in wheel.namelist() if name.endswith("entry_points.txt")]
     parser = configparser.ConfigParser()
     parser.read_string(wheel.read(name).decode())
     assert dict(parser["console_scripts"]) == {
         "edge-run": "edge_runtime.commands.edge_run:main",
         "edge-report": "edge_runtime.commands.edge_report:main",
+        "edge-doctor": "edge_runtime.commands.edge_doctor:main",
     }
 
 

@@ -35,6 +35,11 @@ class Service:
         self._clock = clock
         self._beat_at = -1.0
 
+    @property
+    def is_there(self) -> bool:
+        """Systemd started this process and listens."""
+        return self._address is not None
+
     def ready(self) -> None:
         """Frames are about to be read; from now on the watchdog counts."""
         self._send("READY=1")

@@ -103,13 +103,15 @@ def _run(arguments: argparse.Namespace) -> int:
     where = f"{detector.backend} on {detector.device.name}"
     print(f"{bundle.manifest.name} ({detector.precision}, {where}): {_describe_threshold(bundle, arguments)}", file=sys.stderr)
     with ExitStack() as stack:
-        progress = stack.enter_context(LiveProgress(source.frame_count))
+        # Under systemd the line of state goes there instead of filling the journal.
+        progress = stack.enter_context(LiveProgress(source.frame_count, service.status if service.is_there else None))
         sinks = open_sinks(arguments, source, stream.name)
         pipeline = Pipeline(detector, source, [*sinks, progress], stream, state=state, on_frame=progress.show, on_round=service.progress)
         stack.callback(_write_results, pipeline, arguments)
         signals.guard(pipeline)
         service.ready()
         pipeline.run(arguments.max_frames)
+        service.stopping()
     summary = pipeline.summary()
     if not summary.scored:
         span = bundle.manifest.input.span

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from time import monotonic
 from types import TracebackType
 
@@ -25,9 +27,11 @@ class LiveProgress:
 
     Args:
         total: frames to expect, None where that is open.
+        say: takes the plain lines, one every five seconds; stderr where None.
     """
 
-    def __init__(self, total: int | None) -> None:
+    def __init__(self, total: int | None, say: Callable[[str], None] | None = None) -> None:
+        self._say = say or partial(print, file=sys.stderr, flush=True)
         self._is_live = sys.stderr.isatty()
         self._bar = tqdm(total=total, unit="frame", disable=not self._is_live, dynamic_ncols=True)
         self._total = total
@@ -51,7 +55,7 @@ class LiveProgress:
             self._shown_at = monotonic()
             fps = progress.frames / (self._shown_at - self._started)
             of = "" if self._total is None else f"/{self._total}"
-            print(f"frame {progress.frames}{of}, {fps:.1f} fps, {_status(progress)}", file=sys.stderr, flush=True)
+            self._say(f"frame {progress.frames}{of}, {fps:.1f} fps, {_status(progress)}")
 
     def write_frame(self, frame: Frame, score: Score | None, error_map: np.ndarray | None) -> None:
         """Frames are shown by `show`."""

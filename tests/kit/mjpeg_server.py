@@ -69,10 +69,10 @@ class MjpegCamera:
         assert self._server is None
         self._number, self._is_frozen, self._is_stalled = 0, False, False
         self._ended.clear()
-        self._clock = threading.Thread(target=self._tick)
-        self._clock.start()
         self._server = _Server(self, self._port)
         self._port = self._server.server_address[1]
+        self._clock = threading.Thread(target=self._tick)
+        self._clock.start()
 
     def kill(self) -> None:
         """End all connections and listen no more."""
@@ -121,7 +121,8 @@ class MjpegCamera:
     def next_picture(self) -> bytes | None:
         """Wait until it is due; None at the end."""
         with self._ticked:
-            self._ticked.wait()
+            if not self._ended.is_set():
+                self._ticked.wait()
             return None if self._ended.is_set() else self._pictures[self._number % len(self._pictures)]
 
     def _tick(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from edge_runtime.sources.address import Address, CameraOptions
 __all__ = ["Capture", "Opener"]
 
 FOURCC = {"h264": "H264", "h265": "HEVC", "mjpeg": "MJPG", "yuyv": "YUYV", "nv12": "NV12"}
+# By itself FFmpeg looks at twenty frames of a camera before it gives the first: seconds of a slow camera, after every loss.
+FFMPEG_OPTIONS = ("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_flags;prefer_tcp|analyzeduration;500000")
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +115,7 @@ def _through_gstreamer(pipeline: str, options: CameraOptions) -> Callable[[], An
 
 def _through_ffmpeg(address: Address, options: CameraOptions) -> Callable[[], Any]:
     cv2 = opencv()
+    os.environ.setdefault(*FFMPEG_OPTIONS)
     parameters = [*_timeouts(options), cv2.CAP_PROP_HW_ACCELERATION, cv2.VIDEO_ACCELERATION_ANY]
     return lambda: cv2.VideoCapture(address.target, cv2.CAP_FFMPEG, parameters)
 

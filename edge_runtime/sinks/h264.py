@@ -18,6 +18,8 @@ from edge_runtime.opencv import opencv
 
 __all__ = ["EncodedFrame", "H264Settings", "Mp4File", "even", "pyav", "video_frame"]
 
+_LARGEST_DENOMINATOR = 1001
+
 
 @dataclass(frozen=True)
 class H264Settings:
@@ -41,7 +43,7 @@ class H264Settings:
     @property
     def rate(self) -> Fraction:
         """Frames per second, as a fraction that the file can hold."""
-        return Fraction(self.fps).limit_denominator(1001)
+        return max(Fraction(self.fps).limit_denominator(_LARGEST_DENOMINATOR), Fraction(1, _LARGEST_DENOMINATOR))
 
     def apply(self, codec: Any) -> None:
         """Set up a codec context that is not open yet."""

@@ -48,11 +48,11 @@ class Camera:
             if gap is not None:
                 self.end_alarm()
             frame = Frame(picture(self.index, *self.size), self.index, self.now_s, WALL_S + self.now_s, "gate", gap)
+            self.now_s += step_s
+            self.index += 1
             score = score_of(frame, value)
             self.sink.write_frame(frame, score, error_map)
             self._tell(self._alarms.update(score))
-            self.now_s += step_s
-            self.index += 1
 
     def end_alarm(self) -> None:
         self._tell(self._alarms.finish())
@@ -206,12 +206,13 @@ def test_frames_keep_their_times_and_a_long_wait_is_shortened_to_a_second(record
     assert played(only_event(tmp_path / "events")).times_s == pytest.approx([0, 0.04, 0.08, 0.12, 0.37, 1.37, 1.47], abs=1e-4)
 
 
-def test_a_source_of_one_frame_in_five_seconds_plays_at_its_own_pace(tmp_path: Path) -> None:
-    camera = Camera(EventClipsSink(tmp_path / "events", 0.2))
-    camera.show(*[4.0] * 4, step_s=5.0)
+@pytest.mark.parametrize(("fps", "step_s"), [(0.2, 5.0), (1e-5, 1e3), (30, 0.002)])
+def test_slow_and_fast_sources_play_at_their_own_pace(tmp_path: Path, fps: float, step_s: float) -> None:
+    camera = Camera(EventClipsSink(tmp_path / "events", fps, longest_s=1e6))
+    camera.show(*[4.0] * 4, step_s=step_s)
     camera.end_alarm()
     camera.sink.close()
-    assert played(only_event(tmp_path / "events")).times_s == pytest.approx([0, 5, 10, 15])
+    assert played(only_event(tmp_path / "events")).times_s == pytest.approx([0, step_s, 2 * step_s, 3 * step_s])
 
 
 def test_a_gap_ends_the_pre_roll(recorder: Any, tmp_path: Path) -> None:

@@ -180,7 +180,8 @@ def _jpeg(scored: ScoredFrame, heat: HeatMap) -> bytes:
     cv2, image = opencv(), scored.frame.image
     reach = LARGEST_PEAK_WIDTH_PX / image.shape[1]
     if reach < 1:
-        image = cv2.resize(image, None, fx=reach, fy=reach, interpolation=cv2.INTER_AREA)
+        size = (LARGEST_PEAK_WIDTH_PX, max(1, round(image.shape[0] * reach)))
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     if scored.error_map is not None:
         image = heat.over(image, scored.error_map)
     _, content = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])

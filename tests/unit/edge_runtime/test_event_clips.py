@@ -15,9 +15,11 @@ import cv2
 import numpy as np
 import pytest
 
+from edge_runtime import Bundle, Detector, open_source
 from edge_runtime.alarms import AlarmTracker
 from edge_runtime.errors import BackendUnavailable, ConfigError, SinkError
 from edge_runtime.frames import Frame
+from edge_runtime.pipeline import Pipeline
 from edge_runtime.score import Event, Score
 from edge_runtime.sinks import Sink
 from edge_runtime.sinks.event_clips import EventClipsSink
@@ -283,6 +285,41 @@ def test_a_model_that_scores_the_middle_of_its_window_shows_every_frame_once(rec
     assert (facts["start"]["frame"], facts["end"]["frame"]) == (9, 15)
     assert played(only_event(tmp_path / "events")).shows(0, 15)
     assert facts["clip"]["alarm_at_s"] == pytest.approx(0.9)
+
+
+def test_a_pipeline_leaves_an_event_with_heat_map_for_every_alarm(toy: Callable[[str], Bundle], tmp_path: Path) -> None:
+    detector = Detector.open(toy("two_banks"), threshold=0.0)
+    detector.keeps_error_maps = True
+    source = open_source("synthetic:?frames=40&width=64&height=48&fps=10", loop=True)
+    notes = EventNotes(tmp_path / "events")
+    pipeline = Pipeline(detector, source, [EventClipsSink(notes.folder, FPS), notes], detector.open_stream("gate"))
+    pipeline.run(max_frames=70)
+    first, second = notes.complete
+    for event, first_frame, last_frame in ((first, 0, 38), (second, 40, 68)):  # the one after the target is still to come
+        facts = facts_of(event)
+        assert facts["has_heat_map"] and not facts["clip"]["is_cut"]
+        assert (facts["clip"]["first_frame"], facts["clip"]["last_frame"]) == (first_frame, last_frame)
+        assert len(played(event).times_s) == last_frame - first_frame + 1
+        assert facts["start"]["frame"] <= facts["peak"]["frame"] <= facts["end"]["frame"]
+
+
+class EventNotes:
+    """A sink that looks for an event's folder when it hears of its end."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.complete: list[Path] = []
+
+    def write_frame(self, frame: Frame, score: Score | None, error_map: np.ndarray | None) -> None:
+        pass
+
+    def write_event(self, event: Event) -> None:
+        if event.event == "alarm_end":
+            self.complete.append(self.folder / event_folder_name(str(event.detail["alarm"])))
+            assert sorted(os.listdir(self.complete[-1])) == FILES
+
+    def close(self) -> None:
+        pass
 
 
 # the peak and the facts

@@ -126,7 +126,7 @@ class EventClipsSink:
         self._discard()
         folder = self._store.begin(str(start.detail["alarm"]))
         self._recording = Recording(start, self._latest, folder, self._encoder.settings, self._longest_s)
-        for encoded in self._ring.frames_from(self._latest.pts):
+        for encoded in self._ring:
             self._recording.append(encoded)
 
     def _end(self, end: Event) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Iterator
 from fractions import Fraction
 from itertools import chain
 from typing import Any
@@ -96,7 +97,7 @@ class FrameEncoder:
 
 
 class PacketRing:
-    """The newest packets of one encoder: of the last `pre_s`, and of what a decoder needs to begin with them.
+    """The newest packets of one encoder: those of the last `pre_s` and, before them, what a decoder needs to begin.
 
     Args:
         pre_s: seconds, ≥ 0.
@@ -114,18 +115,14 @@ class PacketRing:
         while len(self._groups) > 1 and self._groups[1][0].pts <= frame.pts - self._pre:
             self._groups.popleft()
 
-    def frames_from(self, pts: int | None) -> list[EncodedFrame]:
-        """All frames from the keyframe on that is `pre_s` before a time, or just before that; all there are for None."""
-        if pts is None:
-            return list(chain.from_iterable(self._groups))
-        later_keys = [group[0].pts for group in self._groups][1:]
-        too_old = sum(key <= pts - self._pre for key in later_keys)
-        return list(chain.from_iterable(list(self._groups)[too_old:]))
-
     def pts_of(self, index: int) -> int | None:
         """When the frame of this index is shown; None where it is not here."""
         newest_first = (frame for group in reversed(self._groups) for frame in reversed(group))
         return next((frame.pts for frame in newest_first if frame.index == index), None)
+
+    def __iter__(self) -> Iterator[EncodedFrame]:
+        """All frames, the oldest first: a keyframe."""
+        return chain.from_iterable(self._groups)
 
     def clear(self) -> None:
         """Let go of everything: what comes next is of another encoder."""

@@ -171,6 +171,15 @@ def test_an_alarm_of_the_first_frame_has_no_pre_roll(recorder: Any, tmp_path: Pa
     assert facts_of(event)["clip"]["alarm_at_s"] == 0
 
 
+def test_a_clip_of_one_frame_shows_it_for_as_long_as_a_frame_lasts(recorder: Any, tmp_path: Path) -> None:
+    camera = Camera(recorder())
+    camera.show(4.0)
+    camera.end_alarm()
+    with av.open(str(only_event(tmp_path / "events") / "clip.mp4")) as container:
+        stream = container.streams.video[0]
+        assert (stream.frames, stream.duration * stream.time_base) == (1, pytest.approx(1 / FPS))
+
+
 def test_without_a_pre_roll_a_clip_begins_at_the_keyframe_before(recorder: Any, tmp_path: Path) -> None:
     Camera(recorder(pre_s=0)).show(*[1.0] * 27, *[4.0] * 5, *[1.0] * 20)
     event = only_event(tmp_path / "events")
@@ -424,7 +433,7 @@ def test_the_ring_holds_the_pre_roll_and_less_than_a_second_more() -> None:
     encoder, ring = FrameEncoder(picture(0, 96, 128), FPS), PacketRing(2.0)
     for index in range(500):
         ring.append(encoder.encode(Frame(picture(index, 96, 128), index, index / FPS, 0.0)))
-        held = len(ring.frames_from(None))
+        held = len(list(ring))
         assert min(index + 1, 21) <= held <= 30
     assert held == 30
 
@@ -441,7 +450,7 @@ def test_a_clock_that_stands_still_does_not_let_the_ring_grow() -> None:
     encoder, ring = FrameEncoder(picture(0, 16, 16), FPS), PacketRing(1.0)
     for index in range(100):
         ring.append(encoder.encode(Frame(picture(index, 16, 16), index, 7.0, 0.0)))
-    assert len(ring.frames_from(None)) <= 20
+    assert len(list(ring)) <= 20
 
 
 # the store
@@ -620,6 +629,9 @@ def test_a_picture_that_cannot_be_encoded_loses_the_event_and_the_encoder(record
     camera.size = (40_000, 2)
     with pytest.raises(SinkError, match=r"the event 'gate-.*' is lost.*2x40000"):
         camera.show(4.0)
+    assert os.listdir(tmp_path / "events") == []
+    for kind in ("alarm_start", "alarm_end"):  # of the frame that was lost
+        camera.sink.write_event(Event(kind, "gate", camera.index, camera.now_s, 0.0, {"alarm": "gate-0", "duration_s": 0.0}))
     assert os.listdir(tmp_path / "events") == []
     camera.size = (96, 128)
     camera.show(*[1.0] * 12, 4.0, *[1.0] * 12)

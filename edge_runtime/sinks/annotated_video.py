@@ -7,28 +7,25 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from contextlib import suppress
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import numpy as np
 
-from edge_runtime.errors import BackendUnavailable, ConfigError, SinkError
-from edge_runtime.files import move_into_place, path_beside, unwritable
+from edge_runtime.errors import ConfigError
 from edge_runtime.frames import Frame
 from edge_runtime.opencv import opencv
 from edge_runtime.score import Event, Score
+from edge_runtime.sinks.h264 import H264Settings, Mp4File, even, pyav
+from edge_runtime.sinks.heat_map import HeatMap
 
 __all__ = ["AnnotatedVideoSink"]
 
 _SMALLEST_WIDTH_PX = 480  # narrower pictures are enlarged by an integer, so that the text is readable
 _LARGEST_WIDTH_PX = 1280  # wider ones are reduced, so that drawing and encoding stay cheap
-_LOUDEST_ERROR = 0.35  # root of the squared error at which the heat map is strongest
-_HEAT_OPACITY = 0.65  # at the loudest error; what happened stays visible under it
 _STRIP_FRAMES = 150
+# Looking ahead ten frames makes a still scene a quarter of the size at no cost.
+_ENCODER = {"preset": "superfast", "crf": "25", "x264-params": "mbtree=1:rc-lookahead=10"}
 _SMALL, _LARGE = 0.48, 0.85  # OpenCV's font scales, at a width of 640
 
 _Colour = tuple[int, int, int]  # BGR
@@ -38,8 +35,6 @@ _GREY: _Colour = (150, 146, 142)
 _WHITE: _Colour = (240, 240, 240)
 _RED: _Colour = (60, 60, 235)
 _CYAN: _Colour = (215, 190, 40)
-_QUIET_HEAT: _Colour = (0, 0, 255)
-_LOUD_HEAT: _Colour = (0, 235, 255)
 
 
 class AnnotatedVideoSink:
@@ -64,9 +59,9 @@ class AnnotatedVideoSink:
             raise ConfigError(f"annotated video: expected a frame rate above 0, got {fps}. Give the source's rate.")
         self._path = Path(path)
         self._fps = fps
-        self._av = _pyav()
+        pyav("annotated video")
         self._painter: _Painter | None = None
-        self._video: _Mp4 | None = None
+        self._video: Mp4File | None = None
         self._newest_index = -1
 
     def write_frame(self, frame: Frame, score: Score | None, error_map: np.ndarray | None) -> None:
@@ -74,12 +69,12 @@ class AnnotatedVideoSink:
         if self._painter is None or self._video is None:
             layout = _layout_for(frame.image)
             self._painter = _Painter(layout)
-            self._video = _Mp4(self._av, self._path, layout, self._fps)
+            self._video = Mp4File(self._path, H264Settings(layout.width, layout.height, self._fps, _ENCODER))
         if score is not None:
             self._painter.remember(score)
         if frame.index > self._newest_index:
             self._newest_index = frame.index
-            self._video.write(self._painter.draw(frame, score, error_map))
+            self._video.encode(self._painter.draw(frame, score, error_map))
 
     def write_event(self, event: Event) -> None:
         """Nothing: an alarm shows in the scores."""
@@ -118,14 +113,9 @@ def _layout_for(image: np.ndarray) -> _Layout:
     factor: float = math.ceil(_SMALLEST_WIDTH_PX / width)
     if width > _LARGEST_WIDTH_PX:
         factor = _LARGEST_WIDTH_PX / width
-    picture_width = _even(width * factor)
+    picture_width = even(width * factor)
     scale = picture_width / 640
-    return _Layout(picture_width, _even(height * factor), _even(92 * scale), scale)
-
-
-def _even(length: float) -> int:
-    """The nearest length that 4:2:0 colour can hold."""
-    return max(2, 2 * round(length / 2))
+    return _Layout(picture_width, even(height * factor), even(92 * scale), scale)
 
 
 class _Painter:
@@ -136,7 +126,7 @@ class _Painter:
         self._cv2 = opencv()
         self._canvas = np.empty((layout.height, layout.width, 3), np.uint8)
         self._history: deque[Score] = deque(maxlen=_STRIP_FRAMES)
-        self._glow, self._clear = _heat_colours()
+        self._heat = HeatMap()
 
     def remember(self, score: Score) -> None:
         self._history.append(score)
@@ -149,7 +139,7 @@ class _Painter:
         if image.shape[1] > size[0]:
             image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         if error_map is not None:
-            image = self._heated(image, error_map)  # before an enlargement: that is fewer pixels
+            image = self._heat.over(image, error_map)  # before an enlargement: that is fewer pixels
         cv2.resize(image, size, dst=picture)
         if score is not None and score.is_anomalous:
             self._alarm(picture)
@@ -159,15 +149,6 @@ class _Painter:
         self._readout(panel[:, : self._layout.px(174)], frame, score)
         self._strip(panel)
         return self._canvas
-
-    def _heated(self, image: np.ndarray, error_map: np.ndarray) -> np.ndarray:
-        """The errors blended over an image, (H, W, 3) uint8, on a scale that is the same for all frames."""
-        cv2, size = self._cv2, (image.shape[1], image.shape[0])
-        level = np.minimum(np.sqrt(error_map) * (255 / _LOUDEST_ERROR), 255).astype(np.uint8)  # (h, w)
-        glow = cv2.resize(cv2.applyColorMap(level, self._glow), size)
-        clear = cv2.resize(cv2.applyColorMap(level, self._clear), size)
-        heated: np.ndarray = cv2.add(cv2.multiply(image, clear, scale=1 / 255), glow)
-        return heated
 
     def _alarm(self, picture: np.ndarray) -> None:
         bottom_right = (picture.shape[1] - 1, picture.shape[0] - 1)
@@ -242,87 +223,6 @@ class _Painter:
         return int(self._cv2.FONT_HERSHEY_DUPLEX if bold else self._cv2.FONT_HERSHEY_SIMPLEX)
 
 
-def _heat_colours() -> tuple[np.ndarray, np.ndarray]:
-    """What the heat adds to a picture and how much of the picture it leaves, (256, 1, 3) uint8 each, by error level."""
-    level = np.linspace(0, 1, 256)[:, None, None]
-    # Rises late: what the model gets a little wrong everywhere (edges, noise) stays clear.
-    opacity = _HEAT_OPACITY * level**1.5
-    colour = (1 - level) * np.array(_QUIET_HEAT) + level * np.array(_LOUD_HEAT)
-    clear = np.broadcast_to(255 * (1 - opacity), colour.shape)
-    return (opacity * colour).round().astype(np.uint8), clear.round().astype(np.uint8)
-
-
 def _share(score: float, threshold: float) -> float:
     """Where a score lies between nothing and twice its threshold, in [0, 1]."""
     return min(max(score / (2 * threshold), 0.0), 1.0) if threshold > 0 else 1.0
-
-
-class _Mp4:
-    """One H.264 file, under a hidden name until it is complete."""
-
-    def __init__(self, av: ModuleType, path: Path, layout: _Layout, fps: float) -> None:
-        self._av = av
-        self._path = path
-        self._beside = path_beside(path)
-        self._container: Any = None
-        try:
-            # The index goes to the front, so that a browser starts before it has everything.
-            self._container = av.open(str(self._beside), "w", options={"movflags": "+faststart"})
-            self._stream = self._container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
-            self._stream.width, self._stream.height, self._stream.pix_fmt = layout.width, layout.height, "yuv420p"
-            self._stream.codec_context.thread_count = 1  # the other cores belong to the detector
-            # Looking ahead ten frames makes a still scene a quarter of the size at no cost.
-            self._stream.options = {"preset": "superfast", "crf": "25", "x264-params": "mbtree=1:rc-lookahead=10"}
-            self._container.start_encoding()
-        except (OSError, av.FFmpegError) as error:
-            raise self._given_up(error) from error
-
-    def write(self, image: np.ndarray) -> None:
-        """Encode one picture: (H, W, 3) uint8 BGR."""
-        planes = opencv().cvtColor(image, opencv().COLOR_BGR2YUV_I420)
-        try:
-            self._container.mux(self._stream.encode(self._av.VideoFrame.from_ndarray(planes, format="yuv420p")))
-        except (OSError, self._av.FFmpegError) as error:
-            raise self._given_up(error) from error
-
-    def finish(self) -> None:
-        """Complete the file and give it its name; nothing to do after a failure."""
-        if self._container is None:
-            return
-        try:
-            self._container.mux(self._stream.encode(None))
-            self._container.close()
-            move_into_place(self._beside, self._path)
-        except (OSError, self._av.FFmpegError) as error:
-            raise self._given_up(error) from error
-        self._container = None
-
-    def _given_up(self, error: Exception) -> SinkError:
-        """Remove what was written so far; the error to raise."""
-        container, self._container = self._container, None
-        with suppress(OSError, self._av.FFmpegError):
-            if container is not None:
-                container.close()
-        with suppress(OSError):
-            self._beside.unlink()
-        return unwritable(self._path, error)
-
-
-def _pyav() -> ModuleType:
-    """The av module.
-
-    Raises:
-        BackendUnavailable: it is not installed, or was built without an H.264 encoder.
-    """
-    try:
-        import av
-    except ImportError as error:
-        raise BackendUnavailable(
-            f"annotated video: expected the module av, got '{error}'. Install it: pip install 'edge-runtime[video]'"
-        ) from error
-    if "libx264" not in av.codecs_available:
-        raise BackendUnavailable(
-            "annotated video: expected a PyAV with the encoder libx264, got one without. "
-            "Install the wheel, which has it: pip install --force-reinstall --only-binary av 'edge-runtime[video]'"
-        )
-    return av

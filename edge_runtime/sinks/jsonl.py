@@ -46,7 +46,10 @@ class JsonLinesSink:
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        try:
+            self._file.close()
+        except OSError as error:  # some file systems, a network's above all, say only now that they are full
+            raise unwritable(self._path, error) from error
 
     def _append(self, row: dict[str, Any]) -> None:
         line = self._encoder.encode(row) + b"\n"

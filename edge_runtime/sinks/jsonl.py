@@ -53,9 +53,10 @@ class JsonLinesSink:
 
     def _append(self, row: dict[str, Any]) -> None:
         line = self._encoder.encode(row) + b"\n"
+        rest = line
         try:
-            if self._file.write(line) != len(line):
-                raise OSError("only a part of a line was written: the disk is full")
+            while rest:  # where only a part finds room, the next try says why
+                rest = rest[self._file.write(rest) :]
         except OSError as error:
             self._drop_cut_line()
             raise unwritable(self._path, error) from error

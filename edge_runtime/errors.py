@@ -36,8 +36,19 @@ __all__ = [
 ]
 
 
+LONGEST = 2000  # characters
+
+
 class EdgeError(Exception):
-    """Something the user can mend; the message says how."""
+    """Something the user can mend; the message says how.
+
+    It is one line that can be printed and logged, whatever names from a file or a network it quotes: characters that have no
+    picture are escaped, and of a very long message beginning and end are kept.
+    """
+
+    def __str__(self) -> str:
+        words = "".join(letter if letter.isprintable() else _escaped(letter) for letter in super().__str__())
+        return words if len(words) <= LONGEST else f"{words[: LONGEST // 2]} … {words[-LONGEST // 2 :]}"
 
 
 class BundleError(EdgeError):
@@ -86,3 +97,7 @@ class SinkError(EdgeError):
 
 class ConfigError(EdgeError):
     """A setting, flag or configuration file is wrong."""
+
+
+def _escaped(letter: str) -> str:
+    return letter.encode("unicode_escape").decode()

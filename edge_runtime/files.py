@@ -1,13 +1,15 @@
 """Files that are either whole or not there.
 
 A file is written beside its place, under a hidden name with the same ending, and renamed when it is complete.
-A process that is killed half-way leaves what was there before.
+A process that is killed half-way leaves what was there before, and the hidden file: `remove_leftovers` takes it away.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +17,7 @@ from pathlib import Path
 
 from edge_runtime.errors import SinkError
 
-__all__ = ["move_into_place", "path_beside", "replacing", "unwritable", "write_atomically"]
+__all__ = ["move_into_place", "path_beside", "remove_leftovers", "replacing", "unwritable", "write_atomically"]
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -37,13 +39,22 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     beside = path_beside(path)
     try:
-        yield beside
-        move_into_place(beside, path)
+        with _claimed(beside):
+            yield beside
+            move_into_place(beside, path)
     except OSError as error:
         raise unwritable(path, error) from error
     finally:
         with suppress(OSError):
             beside.unlink()
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what killed writers of `path` left beside it; what a living one is writing stays, in whichever process."""
+    leftover = re.compile(rf"\.{re.escape(path.stem)}\.[0-9a-f]{{8}}{re.escape(path.suffix)}")
+    with suppress(OSError):
+        for beside in [entry for entry in path.parent.iterdir() if leftover.fullmatch(entry.name)]:
+            _remove_unclaimed(beside)
 
 
 def path_beside(path: Path) -> Path:
@@ -67,6 +78,24 @@ def unwritable(path: Path, error: Exception) -> SinkError:
     reason = getattr(error, "strerror", None) or error
     remedy = _remedy(path, getattr(error, "errno", None))
     return SinkError(f"{path}: expected to write this file, got '{reason}'. {remedy}")
+
+
+@contextmanager
+def _claimed(path: Path) -> Iterator[None]:
+    """Create a file that `remove_leftovers` leaves alone until the end, or until this process dies."""
+    while True:
+        with open(path, "wb") as file:
+            with suppress(OSError):  # a file system without locks: there nothing is removed either
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if os.fstat(file.fileno()).st_nlink:  # not removed between its creation and the lock
+                yield
+                return
+
+
+def _remove_unclaimed(path: Path) -> None:
+    with suppress(OSError), open(path, "r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink()
 
 
 def _remedy(path: Path, number: int | None) -> str:

@@ -1,22 +1,23 @@
 """A stream's memory on disk, so that what was learned survives a restart.
 
 One safetensors file a stream; its header names the bundle it belongs to. Written beside and renamed: a process killed at any
-moment leaves the last state or the one before.
+moment leaves the last state or the one before. What it left half-written goes away when the next one begins.
 """
 
 from __future__ import annotations
 
+import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from time import monotonic
 from urllib.parse import quote
 
-import safetensors
 import safetensors.numpy
-from safetensors import SafetensorError
 
-from edge_runtime.bundle import Bundle
+from edge_runtime.bundle import UNREADABLE_TENSORS, Bundle
 from edge_runtime.errors import BundleError
-from edge_runtime.files import unwritable, write_atomically
+from edge_runtime.files import remove_leftovers, unwritable, write_atomically
 from edge_runtime.stream import Bank
 
 __all__ = ["StateStore"]
@@ -40,7 +41,8 @@ class StateStore:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise unwritable(folder, error) from error
-        self.path = folder / f"{quote(stream, safe=' ')}.safetensors"
+        self.path = folder / f"{_file_name(stream)}.safetensors"
+        remove_leftovers(self.path)
         self._bundle = bundle
         self._every_s = every_s
         self._saved_at = monotonic()
@@ -51,15 +53,15 @@ class StateStore:
         Raises:
             BundleError: the state is broken, or belongs to another bundle.
         """
-        if not self.path.exists():
-            return False
         remedy = "Delete it to begin with the shipped memory, or say another --state."
         try:
-            with safetensors.safe_open(self.path, framework="np") as file:
-                header = file.metadata() or {}
-                items = {name: file.get_tensor(name) for name in file.keys()}
-        except (SafetensorError, OSError) as error:
+            content = self.path.read_bytes()
+            items = safetensors.numpy.load(content)
+        except FileNotFoundError:
+            return False
+        except (*UNREADABLE_TENSORS, OSError) as error:
             raise BundleError(f"{self.path}: expected a saved memory, cannot read it ({error}). {remedy}") from error
+        header = _metadata(content)
         if header.get("format") != FORMAT:
             raise BundleError(f"{self.path}: expected format {FORMAT}, got {header.get('format')}. {remedy}")
         if header.get("bundle") != self._bundle.identity:
@@ -89,3 +91,15 @@ class StateStore:
         """Write the bank's items if the last time is long enough ago."""
         if monotonic() - self._saved_at >= self._every_s:
             self.save(bank)
+
+
+def _metadata(content: bytes) -> Mapping[str, str]:
+    """What a safetensors file that was read without an error says besides its tensors."""
+    length = int.from_bytes(content[:8], "little")
+    return json.loads(content[8 : 8 + length]).get("__metadata__") or {}
+
+
+def _file_name(stream: str) -> str:
+    """Of the same letters where they are safe; never hidden, because the files beside it that are may be removed."""
+    name = quote(os.fsencode(stream), safe=" ")
+    return f"%2E{name[1:]}" if name.startswith(".") else name

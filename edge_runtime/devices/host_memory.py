@@ -56,20 +56,22 @@ class HostBank:
     def read(self, queries: Arrays) -> Arrays:
         """Reads by decoder input, shaped like their queries; `distance/<pool>` (1,)."""
         results: dict[str, np.ndarray] = {}
-        for pool in self._manifest.pools:
-            items, query = self._items[pool.name], queries[pool.query]
-            addressed = _address(items, query)
-            self._addressed[pool.name] = addressed
-            if pool.read is not None:
-                weights = _ADDRESSINGS[pool.addressing](addressed.logits)
-                results[pool.read] = (items.T @ weights).reshape(query.shape)
-            results[f"distance/{pool.name}"] = _distance(items, addressed)
+        with _quiet():
+            for pool in self._manifest.pools:
+                items, query = self._items[pool.name], queries[pool.query]
+                addressed = _address(items, query)
+                self._addressed[pool.name] = addressed
+                if pool.read is not None:
+                    weights = _ADDRESSINGS[pool.addressing](addressed.logits)
+                    results[pool.read] = (items.T @ weights).reshape(query.shape)
+                results[f"distance/{pool.name}"] = _distance(items, addressed)
         return results
 
     def update(self, queries: Arrays, scores: Arrays) -> Arrays:
         """Learn the frame that was read last, if its regular score is below the gate's limit."""
         is_accepted = not self._is_frozen and bool(scores["score/regular_score"][0] < self._manifest.gate.limit)
-        is_updated = is_accepted and self._learn(queries)
+        with _quiet():
+            is_updated = is_accepted and self._learn(queries)
         return {"is_updated": np.array([is_updated]), "drift": np.array([self._drift])}
 
     @property
@@ -126,6 +128,11 @@ class HostBank:
     def _drift_of(self, items: Mapping[str, np.ndarray]) -> float:
         """1 − the smallest cosine of an item to its shipped self, over all pools; 0 without a pool."""
         return max((_drift(items[name], shipped) for name, shipped in self._shipped.items()), default=0.0)
+
+
+def _quiet() -> np.errstate:
+    """Numbers past float32's end become infinite without a warning: the detector refuses such distances, the bank such items."""
+    return np.errstate(over="ignore", invalid="ignore")
 
 
 def _address(items: np.ndarray, query: np.ndarray) -> Addressed:

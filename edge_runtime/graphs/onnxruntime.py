@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import ModuleType
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from edge_runtime.manifest import GraphSpec, TensorSpec
 from edge_runtime.stream import Arrays
 
 __all__ = ["OnnxRuntimeGraph"]
+
+_Tensors = dict[str, tuple[str, tuple[int | str, ...]]]  # name to type and shape
 
 DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16"}
 
@@ -33,24 +35,28 @@ class OnnxRuntimeGraph:
     def __init__(self, bundle: Bundle, spec: GraphSpec, *, threads: int | None = None) -> None:
         library = _library()
         options = library.SessionOptions()
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what goes wrong is in the exception
         # Two graphs take turns; a pool that spins while it waits takes the cores from the other.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if threads is not None:
             options.intra_op_num_threads = threads
         origin = str(bundle.path / spec.file)
         try:
-            self._session = library.InferenceSession(bundle.read(spec), options, providers=["CPUExecutionProvider"])
+            content = bundle.read(spec)
+            self._session = library.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=0)
+            inputs, outputs = _tensors(self._session.get_inputs()), _tensors(self._session.get_outputs())
         except (BundleError, BackendError):
             raise
         except Exception as error:  # ONNX Runtime raises a dozen unrelated types for a file it does not understand
-            reason = str(error).strip().splitlines()[0]
-            raise BundleError(f"{origin}: expected an ONNX graph, ONNX Runtime says: {reason}. Make the bundle again.") from error
+            raise BundleError(
+                f"{origin}: expected an ONNX graph, ONNX Runtime says: {_first_line(error)}. Make the bundle again."
+            ) from error
         self._origin = origin
         self._inputs = spec.inputs
+        self._outputs = spec.outputs
         self._output_names = [tensor.name for tensor in spec.outputs]
-        _check_tensors(self._session.get_inputs(), spec.inputs, origin, "inputs")
-        _check_tensors(self._session.get_outputs(), spec.outputs, origin, "outputs")
+        _check_tensors(inputs, spec.inputs, origin, "inputs")
+        _check_tensors(outputs, spec.outputs, origin, "outputs")
 
     def run(self, inputs: Arrays) -> Arrays:
         """Run the graph once.
@@ -63,7 +69,7 @@ class OnnxRuntimeGraph:
 
         Raises:
             ShapeError: an input is missing or has another shape or type than the manifest says.
-            BackendError: ONNX Runtime failed.
+            BackendError: ONNX Runtime failed, or an output has another shape or type than the manifest says.
         """
         feed = {}
         for tensor in self._inputs:
@@ -78,7 +84,13 @@ class OnnxRuntimeGraph:
         try:
             outputs = self._session.run(self._output_names, feed)
         except Exception as error:
-            raise BackendError(f"{self._origin}: ONNX Runtime failed: {str(error).strip().splitlines()[0]}") from error
+            raise BackendError(f"{self._origin}: ONNX Runtime failed: {_first_line(error)}. Make the bundle again.") from error
+        for array, tensor in zip(outputs, self._outputs, strict=True):
+            if not _fits(array, tensor):  # what a graph declares is not always what it computes
+                raise BackendError(
+                    f"{self._origin}, output '{tensor.name}': expected {tensor.shape} {tensor.dtype}, "
+                    f"got {array.shape} {array.dtype}. Make the bundle again."
+                )
         return dict(zip(self._output_names, outputs, strict=True))
 
 
@@ -88,11 +100,18 @@ def _fits(array: np.ndarray, tensor: TensorSpec) -> bool:
     return all(isinstance(wanted, str) or wanted == got for wanted, got in zip(tensor.shape, array.shape, strict=True))
 
 
-def _check_tensors(found: list[object], wanted: tuple[TensorSpec, ...], origin: str, side: str) -> None:
-    have = {arg.name: (DTYPES.get(arg.type, arg.type), tuple(arg.shape)) for arg in found}  # type: ignore[attr-defined]
+def _tensors(found: list[Any]) -> _Tensors:
+    return {tensor.name: (DTYPES.get(tensor.type, tensor.type), tuple(tensor.shape)) for tensor in found}
+
+
+def _check_tensors(have: _Tensors, wanted: tuple[TensorSpec, ...], origin: str, side: str) -> None:
     want = {tensor.name: (tensor.dtype, tensor.shape) for tensor in wanted}
     if have != want:
         raise BundleError(f"{origin}: expected {side} {want} as the manifest says, the graph has {have}. Make the bundle again.")
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
 
 
 def _library() -> ModuleType:

@@ -46,13 +46,17 @@ class JsonLinesSink:
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        try:
+            self._file.close()
+        except OSError as error:  # some file systems, a network's above all, say only now that they are full
+            raise unwritable(self._path, error) from error
 
     def _append(self, row: dict[str, Any]) -> None:
         line = self._encoder.encode(row) + b"\n"
+        rest = line
         try:
-            if self._file.write(line) != len(line):
-                raise OSError("only a part of a line was written: the disk is full")
+            while rest:  # where only a part finds room, the next try says why
+                rest = rest[self._file.write(rest) :]
         except OSError as error:
             self._drop_cut_line()
             raise unwritable(self._path, error) from error

@@ -174,6 +174,18 @@ def test_a_wrong_type_is_named_with_its_path(path: tuple[str | int, ...], value:
         (("precisions", "fp32", "score_scale", "quantity"), "colour", "a quantity of local_error"),
         (("precisions", "fp32", "encoder", "inputs", 0, "shape"), ["batch", 5, 1, 32, 32], "encoder to take 'clip' (4, 1, 32, 32)"),
         (("precisions", "fp32", "decoder", "outputs"), [], "decoder to give ['error_map', 'prediction'"),
+        (
+            ("precisions", "fp32", "decoder", "outputs", 2, "shape"),
+            [],
+            "decoder 'score/psnr_db' with lengths of 1 or more as shape, got ()",
+        ),
+        (("precisions", "fp32", "decoder", "outputs", 2, "shape"), ["batch", 1], "decoder to give 'score/psnr_db' (B, ), got (B, *(1,))"),
+        (("precisions", "fp32", "decoder", "outputs", 1, "shape"), ["batch", 3, 32, 32], "to give 'error_map' (B, 1, 32, 32), got"),
+        (("precisions", "fp32", "encoder", "inputs", 0, "shape", 0), 0, "encoder 'clip' with lengths of 1 or more as shape, got (0, 4,"),
+        (("precisions", "fp32", "encoder", "outputs", 0, "shape", 1), "batch", "encoder 'query' with lengths of 1 or more as shape"),
+        (("precisions", "fp32", "score_scale", "smoothing_frames"), 10**30, "smoothing_frames of at most 10000, got 1000"),
+        (("input", "target"), 10**9, "an input window of at most 268435456 numbers, got 1024000001024"),
+        (("memory", "sha256"), "A" * 64, "64 lower-case hex digits as memory.sha256, got 'AAAA"),
     ],
 )
 def test_a_value_that_cannot_be_meant_is_refused(path: tuple[str | int, ...], value: Any, what: str, toy: Toy) -> None:
@@ -182,6 +194,35 @@ def test_a_value_that_cannot_be_meant_is_refused(path: tuple[str | int, ...], va
     at(values, *path[:-1])[path[-1]] = value
     message = refused(bundle, values)
     assert "expected" in message and what in message and message.endswith("ake the bundle again.")
+
+
+def test_a_query_has_the_same_size_in_every_precision(toy: Toy) -> None:
+    bundle = toy("one_pool")
+    values = values_of(bundle)
+    values["precisions"]["fp16"] = json.loads(json.dumps(values["precisions"]["fp32"]))
+    values["precisions"]["fp16"]["encoder"]["outputs"][0]["shape"][1] = 8
+    assert "queries of the same shape in every precision" in refused(bundle, values)
+
+
+@pytest.mark.parametrize("key", ["verdict", "\ud800"])
+def test_text_that_cannot_be_written_again_is_refused(key: str, toy: Toy) -> None:
+    bundle = toy("one_pool")
+    values = values_of(bundle)
+    values["precisions"]["fp32"][key] = "half a pair: \ud800"
+    assert "surrogates not allowed" in refused(bundle, values)
+
+
+@pytest.mark.parametrize("depth", [900, 970, 980, 985, 990, 995, 1000])
+def test_values_nested_to_any_depth_are_taken_or_refused(depth: int, toy: Toy) -> None:
+    bundle = toy("one_pool")
+    values = values_of(bundle)
+    values["provenance"] = {"deep": "DEPTH"}
+    content = json.dumps(values).replace('"DEPTH"', "[" * depth + "]" * depth)
+    (bundle.path / "manifest.json").write_text(content)
+    try:
+        assert Bundle.load(bundle.path).manifest.name == "one_pool"
+    except ManifestError as error:
+        assert "recursion" in str(error)  # noqa: PT017  (either is right)
 
 
 @pytest.mark.parametrize(("key", "what"), [("name", "pools with different names"), ("read", "pools with different reads")])
@@ -276,7 +317,7 @@ def test_a_truncated_memory_file_is_not_the_one_that_was_hashed(toy: Toy) -> Non
 def test_a_truncated_memory_file_with_a_right_hash_is_no_safetensors(length: int, toy: Toy) -> None:
     bundle = toy("one_pool")
     bundle = put_memory(bundle, (bundle.path / "memory.safetensors").read_bytes()[:length])
-    with pytest.raises(BundleError, match=r"memory\.safetensors: expected safetensors, got: .* Make the bundle again"):
+    with pytest.raises(BundleError, match=r"memory\.safetensors: expected safetensors of float32, got: .* Make the bundle again"):
         bundle.read_items()
 
 
@@ -294,6 +335,20 @@ def test_a_truncated_memory_file_with_a_right_hash_is_no_safetensors(length: int
 def test_items_that_cannot_be_a_memory_are_refused(items: np.ndarray, message: str, toy: Toy) -> None:
     bundle = put_items(toy("one_pool"), {"memory": items})
     with pytest.raises(BundleError, match=rf"memory\.safetensors, pool 'memory': {message}\. (Make the bundle|Copy or make it) again\."):
+        bundle.read_items()
+
+
+@pytest.mark.parametrize(("kind", "size"), [("BF16", 2), ("F8_E4M3", 1), ("I64", 8), ("BOOL", 1)])
+def test_numbers_of_another_type_are_refused(kind: str, size: int, toy: Toy) -> None:
+    header = json.dumps({"memory": {"dtype": kind, "shape": [3, 16], "data_offsets": [0, 48 * size]}}).encode()
+    bundle = put_memory(toy("one_pool"), len(header).to_bytes(8, "little") + header + bytes(48 * size))
+    with pytest.raises(BundleError, match=r"memory\.safetensors.*expected .*float32, got.*Make the bundle again"):
+        bundle.read_items()
+
+
+def test_rows_past_the_end_of_float32_are_refused_with_their_length(toy: Toy) -> None:
+    bundle = put_items(toy("one_pool"), {"memory": np.full((3, 16), 3e38, np.float32)})
+    with pytest.raises(BundleError, match="expected rows of length 1 for update 'ema', got lengths from 12"):
         bundle.read_items()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edge_runtime.errors import SinkError
-from edge_runtime.files import replacing, unwritable, write_atomically
+from edge_runtime.files import path_beside, remove_leftovers, replacing, unwritable, write_atomically
 
 
 def test_a_written_file_is_whole_and_alone(tmp_path: Path) -> None:
@@ -73,3 +73,27 @@ def test_a_read_only_folder_is_a_sink_error(tmp_path: Path) -> None:
 def test_the_message_says_what_to_do(number: int, advice: str) -> None:
     message = str(unwritable(Path("run/scores.jsonl"), OSError(number, os.strerror(number))))
     assert message.startswith(f"run/scores.jsonl: expected to write this file, got '{os.strerror(number)}'. {advice}")
+
+
+def test_leftovers_of_a_dead_writer_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "state.safetensors"
+    for name in (path, path_beside(path), path_beside(path), path_beside(tmp_path / "other.safetensors"), tmp_path / ".state.safetensors"):
+        name.write_bytes(b"x")
+    remove_leftovers(path)
+    assert {entry.name.split(".")[1] for entry in tmp_path.iterdir() if entry.name.startswith(".")} == {"other", "state"}
+    assert path.exists() and len(os.listdir(tmp_path)) == 3
+
+
+def test_what_a_living_writer_writes_is_no_leftover(tmp_path: Path) -> None:
+    path = tmp_path / "state.safetensors"
+    with replacing(path) as beside:
+        remove_leftovers(path)
+        assert beside.exists()
+        beside.write_bytes(b"whole")
+        remove_leftovers(path)
+    assert path.read_bytes() == b"whole"
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_in_a_missing_folder_there_are_no_leftovers(tmp_path: Path) -> None:
+    remove_leftovers(tmp_path / "nowhere" / "state.safetensors")

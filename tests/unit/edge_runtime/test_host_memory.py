@@ -289,6 +289,14 @@ def test_drift_is_one_less_the_smallest_cosine_to_the_shipped_items() -> None:
     assert is_updated and drift == pytest.approx(1 - 1.8 / math.hypot(1.8, 0.6))
 
 
+def test_numbers_past_the_end_of_float32_give_a_distance_that_is_none_and_are_not_learned() -> None:
+    bank = bank_of((pool_of(), AXES))
+    queries = queries_of([3e38, 3e38])
+    assert bank.read(queries)["distance/memory"][0] == math.inf
+    bank.update(queries, {"score/regular_score": np.zeros(1, np.float32)})
+    assert np.isfinite(items_of(bank)).all()
+
+
 def test_past_the_drift_limit_the_step_is_discarded_and_the_bank_freezes() -> None:
     bank = bank_of((pool_of(), [[1, 0]]), drift_limit=0.1)
     assert learn(bank, queries_of([0.6, 0.8])) == (False, 0.0)  # it would drift by 1 − 2 / √5 = 0.106

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edge_runtime import Bundle
-from edge_runtime.errors import BundleError, IntegrityError, ShapeError
+from edge_runtime.errors import BackendError, BundleError, IntegrityError, ShapeError
 from edge_runtime.graphs.onnxruntime import OnnxRuntimeGraph
 from edge_runtime.manifest import GraphSpec, TensorSpec
 
@@ -86,3 +86,21 @@ def test_one_thread_and_many_give_the_same(toy: Toy) -> None:
     clip = np.random.default_rng(0).uniform(-1, 1, (1, 4, 1, 32, 32)).astype(np.float32)
     one, many = (OnnxRuntimeGraph(bundle, encoder_of(bundle), threads=threads).run({"clip": clip}) for threads in (1, None))
     assert np.allclose(one["query"], many["query"], atol=1e-6)
+
+
+def test_what_onnx_runtime_cannot_decode_is_a_bundle_error_and_nothing_is_printed(toy: Toy, capfd: pytest.CaptureFixture[str]) -> None:
+    bundle = toy("one_pool")
+    content = (bundle.path / encoder_of(bundle).file).read_bytes()
+    for damaged in (content.replace(b"query", b"qu\xb0ry"), content.replace(b"Conv", b"C\xb0nv")):
+        with pytest.raises(BundleError, match=r"expected an ONNX graph, ONNX Runtime says: .*Make the bundle again"):
+            OnnxRuntimeGraph(bundle, put_encoder(bundle, damaged))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_graph_that_computes_another_shape_than_it_declares_is_a_backend_error(toy: Toy) -> None:
+    bundle = toy("one_pool")
+    graph = OnnxRuntimeGraph(bundle, encoder_of(bundle))
+    first, *others = graph._outputs
+    graph._outputs = (replace(first, shape=("batch", 16, 4, 5)), *others)
+    with pytest.raises(BackendError, match=r"output 'query': expected \('batch', 16, 4, 5\) float32, got \(1, 16, 4, 4\) float32"):
+        graph.run({"clip": clips()})

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -145,6 +146,24 @@ def test_a_full_disk_is_a_sink_error() -> None:
     with pytest.raises(SinkError, match="Free space"):
         sink.write_frame(frame_of(0), score_of(0), None)
     sink.close()
+
+
+def test_a_line_of_which_only_a_part_finds_room_is_dropped_with_the_systems_reason(tmp_path: Path) -> None:
+    path = tmp_path / "scores.jsonl"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    sink = JsonLinesSink(path)
+    sink.write_frame(frame_of(0), score_of(0), None)
+    length = path.stat().st_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (length + 100, limits[1]))  # a file may grow so far, as on a disk that fills
+    try:
+        with pytest.raises(SinkError, match="got 'File too large'"):
+            sink.write_frame(frame_of(1), score_of(1), None)
+        assert path.stat().st_size == length
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    sink.write_frame(frame_of(2), score_of(2), None)
+    sink.close()
+    assert [row["frame"] for row in read_scores(path)] == [0, 2]
 
 
 # annotated.mp4

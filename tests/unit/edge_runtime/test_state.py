@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -49,7 +50,7 @@ def test_every_stream_has_a_state_of_its_own_under_a_safe_name(toy: Toy, tmp_pat
     bundle = toy("one_pool")
     store = StateStore(tmp_path, "../gate 1", bundle)
     store.save(learned_bank(bundle))
-    assert store.path == tmp_path / "..%2Fgate 1.safetensors" and store.path.exists()
+    assert store.path == tmp_path / "%2E.%2Fgate 1.safetensors" and store.path.exists()
     assert StateStore(tmp_path, "gate 2", bundle).load(bank_of(bundle)) is False
 
 
@@ -103,6 +104,15 @@ def test_a_file_that_is_no_state_is_refused(content: bytes, toy: Toy, tmp_path: 
         store.load(bank_of(bundle))
 
 
+def test_a_state_of_another_number_type_is_refused(toy: Toy, tmp_path: Path) -> None:
+    bundle = toy("one_pool")
+    store = StateStore(tmp_path, "gate", bundle)
+    header = json.dumps({"memory": {"dtype": "BF16", "shape": [3, 16], "data_offsets": [0, 96]}}).encode()
+    store.path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(96))
+    with pytest.raises(BundleError, match="expected a saved memory, cannot read it"):
+        store.load(bank_of(bundle))
+
+
 def test_safetensors_from_elsewhere_are_no_state(toy: Toy, tmp_path: Path) -> None:
     bundle = toy("one_pool")
     store = StateStore(tmp_path, "gate", bundle)
@@ -140,3 +150,31 @@ def test_a_folder_that_cannot_be_made_is_a_sink_error(toy: Toy, tmp_path: Path) 
     (tmp_path / "file").write_text("")
     with pytest.raises(SinkError, match="file"):
         StateStore(tmp_path / "file", "gate", toy("one_pool"))
+
+
+def test_what_a_killed_writer_left_goes_away_at_the_next_start(toy: Toy, tmp_path: Path) -> None:
+    bundle = toy("one_pool")
+    StateStore(tmp_path / "state", "gate", bundle).save(learned_bank(bundle))
+    (tmp_path / "state" / ".gate.0123abcd.safetensors").write_bytes(b"half a st")
+    others = [".gate.0123abcd.txt", ".gate 2.0123abcd.safetensors", ".gate.0123abcde.safetensors", "gate.0123abcd.safetensors"]
+    for name in others:
+        (tmp_path / "state" / name).touch()
+    StateStore(tmp_path / "state", "gate", bundle)
+    assert sorted(os.listdir(tmp_path / "state")) == sorted([*others, "gate.safetensors"])
+
+
+@pytest.mark.parametrize("stream", [".gate.0123abcd", "", "gate\udcff", "%2E"])
+def test_no_stream_has_a_hidden_state(stream: str, toy: Toy, tmp_path: Path) -> None:
+    bundle = toy("one_pool")
+    store = StateStore(tmp_path, stream, bundle)
+    store.save(learned_bank(bundle))
+    StateStore(tmp_path, "gate", bundle)
+    assert not store.path.name.startswith(".") or not stream
+    assert store.load(bank_of(bundle)) is True
+
+
+def test_a_stream_whose_name_no_file_can_have_is_refused_in_order(toy: Toy, tmp_path: Path) -> None:
+    bundle = toy("one_pool")
+    store = StateStore(tmp_path, "gate" * 100, bundle)
+    with pytest.raises(BundleError, match="cannot read it"):
+        store.load(bank_of(bundle))

@@ -5,13 +5,36 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from edge_runtime.bundle import Bundle
 
-NEEDS = {"ped2": ("PED2_DIR", "UCSD Ped2"), "footage": ("FOOTAGE_DIR", "the folder with vtest.avi")}
+
+@dataclass(frozen=True)
+class Need:
+    """What a marker asks of the machine: a folder that a variable names, or a program."""
+
+    what: str
+    variable: str | None = None
+    program: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.what} at {self.variable}" if self.variable else self.what
+
+    def is_met(self) -> bool:
+        if self.variable is not None:
+            return bool(os.environ.get(self.variable))
+        return self.program is not None and shutil.which(self.program, path=f"{os.environ['PATH']}:/usr/sbin") is not None
+
+
+NEEDS = {
+    "ped2": Need("UCSD Ped2", variable="PED2_DIR"),
+    "footage": Need("the folder with vtest.avi", variable="FOOTAGE_DIR"),
+    "mosquitto": Need("the MQTT broker Mosquitto", program="mosquitto"),
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -19,15 +42,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    for name, (variable, what) in NEEDS.items():
-        config.addinivalue_line("markers", f"{name}: needs {what} at {variable}")
+    for name, need in NEEDS.items():
+        config.addinivalue_line("markers", f"{name}: needs {need}")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     required = item.config.getoption("--require").split(",")
-    for name, (variable, what) in NEEDS.items():
-        if item.get_closest_marker(name) and not os.environ.get(variable):
-            reason = f"{what} is not at {variable}"
+    for name, need in NEEDS.items():
+        if item.get_closest_marker(name) and not need.is_met():
+            reason = f"not here: {need}"
             if name in required:
                 pytest.fail(f"--require={name}: {reason}")
             pytest.skip(reason)

@@ -15,6 +15,7 @@ a lost connection cut is sent again as a whole: QoS 1 means at least once.
 from __future__ import annotations
 
 import logging
+import random
 import threading
 from pathlib import Path
 from time import monotonic
@@ -36,7 +37,7 @@ __all__ = ["MqttSink"]
 _BATCH = 20  # what paho has in flight at most, unless told otherwise
 _KEEPALIVE_S = 30
 _CONNECT_TIMEOUT_S = 3.0
-_RECONNECT_S = (1, 10)  # doubled from the first to the second
+_LONGEST_RECONNECT_S = 10.0  # doubled up to it, from about one
 _SCORE_PAUSE_S = 1.0
 
 log = logging.getLogger(__name__)
@@ -82,7 +83,7 @@ class MqttSink:
         self._close_wait_s = close_wait_s
         self._alarm: OpenAlarm | None = None
         self._score_told_s = -float("inf")
-        self._spool = Spool(spool_limit, None if spool_dir is None else Path(spool_dir) / f"{self._address.client_id}.jsonl")
+        self._spool = Spool(spool_limit, None if spool_dir is None else Path(spool_dir) / self._address.file_name)
         # `_changed` guards what follows and the spool; nobody calls paho while holding it, for paho calls us with locks of its own.
         self._changed = threading.Condition()
         self._is_connected = False
@@ -90,7 +91,7 @@ class MqttSink:
         self._is_over = False  # nothing is sent any more
         self._acknowledged: set[int] | None = None  # of the batch under way
         self._lost_told = 0
-        # Held while a batch is handed to paho, so that no part of it slips into the next connection before its CONNACK.
+        # Held while something is handed to paho, so that no part of it slips into another connection than is meant.
         self._handing = threading.Lock()
         self._trouble = ""  # what was logged last; once is enough
         self._sender = threading.Thread(target=self._send_batches, name=f"mqtt-{stream}", daemon=True)
@@ -195,8 +196,11 @@ class MqttSink:
         if reason.is_failure:
             self._tell_trouble(f"refused ('{reason}'). Check user and password, and what the broker lets this user do")
             return
-        client.publish(self._address.topic("availability"), "online", qos=0, retain=True)  # sent anew with every connection
-        self._set(_is_connected=True)
+        with self._handing:
+            if self._is_over:
+                return  # nobody would take the "online" back
+            client.publish(self._address.topic("availability"), "online", qos=0, retain=True)  # sent anew with every connection
+            self._set(_is_connected=True)
         self._trouble = ""
         self._tell_losses()
         log.info("%s: connected; %d messages waited.", self._address, len(self._spool))
@@ -219,9 +223,10 @@ class MqttSink:
 
     def _say_offline(self, wait_s: float) -> None:
         """Where the broker is not there to hear it, it has said so itself."""
-        if not self._is_connected:
-            return
-        sent = self._client.publish(self._address.topic("availability"), "offline", qos=1, retain=True)
+        with self._handing:
+            if not self._is_connected:
+                return
+            sent = self._client.publish(self._address.topic("availability"), "offline", qos=1, retain=True)
         try:
             sent.wait_for_publish(wait_s)
         except (RuntimeError, ValueError):
@@ -276,7 +281,7 @@ def _client_for(address: MqttAddress, ca_file: Path | None) -> Any:
     mqtt = _paho()
     client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=address.client_id)
     client.will_set(address.topic("availability"), "offline", qos=1, retain=True)
-    client.reconnect_delay_set(*_RECONNECT_S)
+    client.reconnect_delay_set(random.uniform(0.5, 1.5), _LONGEST_RECONNECT_S)  # noqa: S311  (so that fifty cameras do not come at once)
     client.connect_timeout = _CONNECT_TIMEOUT_S
     if address.user is not None:
         client.username_pw_set(address.user, address.password)

@@ -57,6 +57,11 @@ class MqttAddress:
         digest = hashlib.sha256(f"{socket.gethostname()}/{self.base}".encode()).hexdigest()
         return f"edge-runtime-{digest[:10]}"
 
+    @property
+    def file_name(self) -> str:
+        """For what waits to be sent there."""
+        return f"mqtt-{re.sub(r'[^A-Za-z0-9.-]', '_', self.base)}.jsonl"
+
     def topic(self, name: str) -> str:
         """A topic under the base."""
         return f"{self.base}/{name}"

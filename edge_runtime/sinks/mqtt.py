@@ -34,7 +34,7 @@ from edge_runtime.sinks.spool import Spool
 
 __all__ = ["MqttSink"]
 
-_BATCH = 20  # what paho has in flight at most, unless told otherwise
+_BATCH = 100  # of which paho has 20 in flight
 _KEEPALIVE_S = 30
 _CONNECT_TIMEOUT_S = 3.0
 _LONGEST_RECONNECT_S = 10.0  # doubled up to it, from about one
@@ -127,10 +127,14 @@ class MqttSink:
     def close(self) -> None:
         """Deliver what waits, as long as that takes no more than `close_wait_s`, and say goodbye."""
         deadline = monotonic() + self._close_wait_s
-        self._set(_is_closing=True)
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify_all()
         self._sender.join(self._close_wait_s)
-        self._set(_is_over=True)
-        self._sender.join()  # it waits for nothing but the line above
+        with self._changed:
+            self._is_over = True
+            self._changed.notify_all()
+        self._sender.join()  # it waits for nothing else now
         self._say_offline(max(0.5, deadline - monotonic()))
         self._disconnect()
         self._spool.close()
@@ -200,7 +204,7 @@ class MqttSink:
             if self._is_over:
                 return  # nobody would take the "online" back
             client.publish(self._address.topic("availability"), "online", qos=0, retain=True)  # sent anew with every connection
-            self._set(_is_connected=True)
+            self._set_connected(True)
         self._trouble = ""
         self._tell_losses()
         log.info("%s: connected; %d messages waited.", self._address, len(self._spool))
@@ -211,7 +215,7 @@ class MqttSink:
     def _on_disconnect(self, client: object, userdata: object, flags: object, reason: object, properties: object) -> None:
         was_connected = self._is_connected
         with self._handing:
-            self._set(_is_connected=False)
+            self._set_connected(False)
         if was_connected and not self._is_over:
             self._tell_trouble(f"lost ('{reason}')")
 
@@ -241,10 +245,9 @@ class MqttSink:
         for name in ("on_connect", "on_connect_fail", "on_disconnect", "on_publish"):
             setattr(self._client, name, None)
 
-    def _set(self, **flags: bool) -> None:
+    def _set_connected(self, is_connected: bool) -> None:
         with self._changed:
-            for name, value in flags.items():
-                setattr(self, name, value)
+            self._is_connected = is_connected
             self._changed.notify_all()
 
     def _tell_trouble(self, what: str) -> None:

@@ -112,8 +112,14 @@ class WebhookSink:
     def close(self) -> None:
         """Post what waits, as long as that takes no more than `close_wait_s`."""
         flush_s, request_s = self._longest_s
-        self._end("_is_closing", flush_s)
-        self._end("_is_over", request_s)
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify_all()
+        self._poster.join(flush_s)
+        with self._changed:
+            self._is_over = True
+            self._changed.notify_all()
+        self._poster.join(request_s)
         with self._changed:
             left = len(self._waiting) + (self._under_way is not None)
         if self._lost:
@@ -131,12 +137,6 @@ class WebhookSink:
             self._changed.notify_all()
         if is_overfull and self._lost == 1:
             log.warning("%s: more than %d postings wait; the oldest are lost from now on.", self._receiver, self._queue_limit)
-
-    def _end(self, flag: str, wait_s: float) -> None:
-        with self._changed:
-            setattr(self, flag, True)
-            self._changed.notify_all()
-        self._poster.join(wait_s)
 
     # The poster's thread
 

@@ -157,7 +157,7 @@ def test_nothing_is_lost_and_order_kept_while_the_broker_is_away(
     while monotonic() < back_at:
         sink.write_event(event_of("gap", count))
         count += 1
-        pause.wait(0.01)
+        pause.wait(0.05)
     mosquitto.start()
     for _ in range(10):  # some of them before the sink has noticed
         sink.write_event(event_of("gap", count))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +10,10 @@ import msgspec
 import numpy as np
 
 from edge_runtime.errors import SinkError
-from edge_runtime.files import unwritable
 from edge_runtime.frames import Frame
 from edge_runtime.score import Event, Score
+from edge_runtime.sinks.line_file import LineFile
+from edge_runtime.sinks.rows import encode_row, event_row, score_row
 
 __all__ = ["JsonLinesSink", "read_scores"]
 
@@ -27,45 +26,20 @@ class JsonLinesSink:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = Path(path)
-        self._encoder = msgspec.json.Encoder(enc_hook=_plain)
-        self._length = 0
-        try:
-            self._file = open(self._path, "wb", buffering=0)  # noqa: SIM115  (closed in close)
-        except OSError as error:
-            raise unwritable(self._path, error) from error
+        self._lines = LineFile(path)
 
     def write_frame(self, frame: Frame, score: Score | None, error_map: np.ndarray | None) -> None:
         """Write the line of a scored frame; nothing while the window fills."""
         if score is not None:
-            self._append(_score_row(score))
+            self._lines.append(encode_row(score_row(score)))
 
     def write_event(self, event: Event) -> None:
         """Write the line of an event."""
-        self._append(_event_row(event))
+        self._lines.append(encode_row(event_row(event)))
 
     def close(self) -> None:
         """Close the file."""
-        try:
-            self._file.close()
-        except OSError as error:  # some file systems, a network's above all, say only now that they are full
-            raise unwritable(self._path, error) from error
-
-    def _append(self, row: dict[str, Any]) -> None:
-        line = self._encoder.encode(row) + b"\n"
-        rest = line
-        try:
-            while rest:  # where only a part finds room, the next try says why
-                rest = rest[self._file.write(rest) :]
-        except OSError as error:
-            self._drop_cut_line()
-            raise unwritable(self._path, error) from error
-        self._length += len(line)
-
-    def _drop_cut_line(self) -> None:
-        with suppress(OSError):
-            os.ftruncate(self._file.fileno(), self._length)
-            self._file.seek(self._length)
+        self._lines.close()
 
 
 def read_scores(path: Path) -> Iterator[dict[str, Any]]:
@@ -91,44 +65,3 @@ def _parsed(line: bytes, path: Path, number: int) -> dict[str, Any]:
         raise SinkError(
             f"{path}, line {number}: expected a JSON object, got '{error}'. Remove the line, or score the source again."
         ) from error
-
-
-def _score_row(score: Score) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "stream": score.stream,
-        "frame": score.frame,
-        "time_s": score.time_s,
-        "wall_time_s": score.wall_time_s,
-        "score": score.score,
-        "threshold": score.threshold,
-        "is_anomalous": score.is_anomalous,
-        "psnr_db": score.psnr_db,
-        "local_error": score.local_error,
-        "query_distance": score.query_distance,
-        "regular_score": score.regular_score,
-        "memory_updated": score.memory_updated,
-        "latency_ms": score.latency_ms,
-    }
-    if score.truth is not None:
-        row["truth"] = score.truth
-    if score.extra:
-        row["extra"] = dict(score.extra)
-    return row
-
-
-def _event_row(event: Event) -> dict[str, Any]:
-    return {
-        "event": event.event,
-        "stream": event.stream,
-        "frame": event.frame,
-        "time_s": event.time_s,
-        "wall_time_s": event.wall_time_s,
-        **event.detail,
-    }
-
-
-def _plain(value: object) -> object:
-    """NumPy's numbers as Python's; a NaN among either becomes null, which JSON has."""
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"scores.jsonl: expected a number, text or truth value, got {type(value).__name__}")

@@ -1,0 +1,64 @@
+"""What some tests ask of the machine, by marker."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+
+__all__ = ["NEEDS", "Need"]
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a marker asks for.
+
+    Attributes:
+        what: for people, with what to do where it is missing.
+        is_met: whether it is here.
+    """
+
+    what: str
+    is_met: Callable[[], bool]
+
+
+def _variable(name: str) -> Callable[[], bool]:
+    return lambda: bool(os.environ.get(name))
+
+
+def _program(name: str) -> Callable[[], bool]:
+    return lambda: shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") is not None
+
+
+def _system_python(line: str) -> Callable[[], bool]:
+    return functools.partial(_system_python_runs, line)
+
+
+@functools.cache
+def _system_python_runs(line: str) -> bool:
+    try:
+        return subprocess.run(["/usr/bin/python3", "-c", line], capture_output=True, timeout=60, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+NEEDS = {
+    "ped2": Need("UCSD Ped2 at PED2_DIR", _variable("PED2_DIR")),
+    "footage": Need("the folder with vtest.avi at FOOTAGE_DIR", _variable("FOOTAGE_DIR")),
+    "mosquitto": Need("the MQTT broker: apt-get install mosquitto", _program("mosquitto")),
+    "rtsp": Need(
+        "GStreamer's RTSP server and x264 for /usr/bin/python3: "
+        "apt-get install python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly",
+        _system_python(
+            "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import Gst, GstRtspServer; Gst.init(None); "
+            "assert all(map(Gst.ElementFactory.find, ('x264enc', 'jpegdec', 'rtph264pay')))"
+        ),
+    ),
+    "system_opencv": Need(
+        "an OpenCV with GStreamer, and venv, for /usr/bin/python3: apt-get install python3-opencv python3-venv gstreamer1.0-plugins-good",
+        _system_python("import cv2, re; assert re.search(r'GStreamer: +YES', cv2.getBuildInformation())"),
+    ),
+}

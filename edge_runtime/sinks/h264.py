@@ -83,7 +83,6 @@ class Mp4File:
         self._path = path
         self._beside = path_beside(path)
         self._settings = settings
-        self._frame_ticks = round(1 / settings.rate / settings.time_base) if settings.time_base else 1  # of the last one only
         self._container: Any = None
         try:
             # The index goes to the front, so that a browser starts before it has everything.
@@ -107,7 +106,6 @@ class Mp4File:
         """Append a frame that an encoder with these settings made, the first of them a keyframe, at a time of this file."""
         packet = self._av.Packet(frame.data)
         packet.pts = packet.dts = pts
-        packet.duration = self._frame_ticks
         packet.time_base = self._settings.time_base
         packet.is_keyframe = frame.is_keyframe
         packet.stream = self._stream

@@ -301,7 +301,7 @@ def with_half_a_memory(bundle: Bundle) -> None:
         (with_its_graphs_swapped, ("encoder.fp32.onnx: expected inputs", "'clip'", "the graph has", "Make the bundle again")),
         (with_nans_in_its_memory, ("memory.safetensors, pool 'memory': expected finite numbers, got NaN", "make it again")),
         (with_a_memory_of_another_width, ("pool 'memory': expected (M, 16) float32, got (3, 7)", "Make the bundle again")),
-        (with_half_a_memory, ("memory.safetensors: expected safetensors, got", "Make the bundle again")),
+        (with_half_a_memory, ("memory.safetensors: expected safetensors of float32, got", "Make the bundle again")),
     ],
     ids=lambda value: getattr(value, "__name__", "says"),
 )

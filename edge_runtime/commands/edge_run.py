@@ -6,6 +6,7 @@ import argparse
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from edge_runtime.commands.output_flags import add_output_flags, check_output_fl
 
 if TYPE_CHECKING:
     from edge_runtime.bundle import Bundle
+    from edge_runtime.errors import SinkError
     from edge_runtime.pipeline import Pipeline
     from edge_runtime.sources import Source
     from edge_runtime.state import StateStore
@@ -79,6 +81,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from edge_runtime.bundle import Bundle
     from edge_runtime.commands.progress import LiveProgress
     from edge_runtime.detector import Detector
+    from edge_runtime.errors import SinkError
     from edge_runtime.pipeline import Pipeline
     from edge_runtime.service import Service
 
@@ -102,22 +105,36 @@ def _run(arguments: argparse.Namespace) -> int:
         state = None  # nothing is learned; saved now, the state would stay frozen in every later run
     where = f"{detector.backend} on {detector.device.name}"
     print(f"{bundle.manifest.name} ({detector.precision}, {where}): {_describe_threshold(bundle, arguments)}", file=sys.stderr)
+    lost: list[SinkError] = []
     with ExitStack() as stack:
         # Under systemd the line of state goes there instead of filling the journal.
         progress = stack.enter_context(LiveProgress(source.frame_count, service.status if service.is_there else None))
         sinks = open_sinks(arguments, source, stream.name)
         pipeline = Pipeline(detector, source, [*sinks, progress], stream, state=state, on_frame=progress.show, on_round=service.progress)
-        stack.callback(_write_results, pipeline, arguments)
+        stack.callback(_attempt, lambda: _write_results(pipeline, arguments), lost)
         signals.guard(pipeline)
         service.ready()
-        pipeline.run(arguments.max_frames)
+        _attempt(lambda: pipeline.run(arguments.max_frames), lost)
         service.stopping()
     summary = pipeline.summary()
     if not summary.scored:
         span = bundle.manifest.input.span
         print(f"warning: nothing was scored: a score needs {span} consecutive frames, got {summary.frames}", file=sys.stderr)
     print(_describe(summary, arguments.out))
+    if lost:
+        raise SinkError(" ".join(map(str, lost)))
     return EXIT_INTERRUPTED if summary.ended_by == "interrupted" else 0
+
+
+def _attempt(action: Callable[[], None], lost: list[SinkError]) -> None:
+    """Do it; what could not be written is told at the end, after what was scored."""
+    from edge_runtime.errors import SinkError
+
+    try:
+        action()
+    except SinkError as error:
+        print(f"warning: {error}", file=sys.stderr)
+        lost.append(error)
 
 
 def _check(arguments: argparse.Namespace) -> None:

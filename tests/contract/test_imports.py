@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-OPTIONAL = ("av", "cv2", "matplotlib", "onnxruntime")
+OPTIONAL = ("av", "cv2", "matplotlib", "onnxruntime", "paho", "urllib3")
 FORBIDDEN = ("torch", "train", "export", "calibration")
 
 IMPORT_WITHOUT = """

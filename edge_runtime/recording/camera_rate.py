@@ -5,7 +5,7 @@ from __future__ import annotations
 from edge_runtime.errors import ConfigError
 from edge_runtime.frames import Frame
 
-__all__ = ["RateMeter", "rate_to_record"]
+__all__ = ["BURST_S", "RateMeter", "rate_to_record"]
 
 # Cameras begin with a burst of old pictures, and adjust to the light: neither is recorded.
 BURST_S, MEASURED_S = 1.0, 2.0
@@ -45,8 +45,8 @@ def rate_to_record(uri: str, measured: float, *, wanted: float | None, declared:
     if wanted is not None:
         if measured < (1 - NEAR) * wanted:
             raise ConfigError(
-                f"{uri}: expected {wanted:g} frames per second, the camera gives {measured:.1f}: the clips would play too fast. Say "
-                f"--fps {_common(measured):g} (with another --out, if there are clips), or give it more light: cameras slow down in the dark."
+                f"{uri}: expected {wanted:g} frames per second, the camera gives {measured:.1f}: the clips would play too fast. "
+                f"Say --fps {_common(measured):g} (and another --out, if there are clips), or add light: cameras slow down in the dark."
             )
         return wanted
     is_true = declared is not None and abs(measured / declared - 1) <= NEAR

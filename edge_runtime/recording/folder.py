@@ -82,6 +82,7 @@ class RecordingFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._descriptor: int | None = None
         try:
             path.mkdir(parents=True, exist_ok=True)
             self._descriptor = os.open(path, os.O_RDONLY)
@@ -153,13 +154,16 @@ class RecordingFolder:
 
     def close(self) -> None:
         """Let others record here."""
-        os.close(self._descriptor)
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
 
     @property
     def _json(self) -> Path:
         return self.path / "recording.json"
 
     def _lock(self) -> None:
+        assert self._descriptor is not None
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

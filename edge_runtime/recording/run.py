@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from edge_runtime.errors import ConfigError
 from edge_runtime.frames import Frame
-from edge_runtime.recording.camera_rate import RateMeter, rate_to_record
+from edge_runtime.recording.camera_rate import BURST_S, RateMeter, rate_to_record
 from edge_runtime.recording.folder import RecordingFolder
 from edge_runtime.recording.glance import Glance
 from edge_runtime.recording.recorder import Recorder, Wish
@@ -115,14 +116,18 @@ class RecordingRun:
         return "the footage has ended"
 
     def _take_live(self, recorder: Recorder, source: LiveSource) -> str:
+        settled_s = -math.inf
         while not self._is_stopping:
             item = source.poll(POLL_S)
             if isinstance(item, Frame):
-                self._take(recorder, item)
+                if item.time_s >= settled_s:
+                    self._take(recorder, item)
             elif item is not None:
                 self._on_event(item)
                 if item.event in BREAKING_EVENTS:
                     recorder.end_clip(item.event.replace("_", " "))
+                if item.event == "reconnect":
+                    settled_s = item.time_s + BURST_S
             if recorder.ended_by:
                 return recorder.ended_by
         return "interrupted"

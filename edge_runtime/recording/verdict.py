@@ -122,8 +122,8 @@ def _about_camera(rows: Sequence[ClipRow], health: SourceHealth | None, dropped:
         return []
     warnings = []
     if health.losses:
-        reason = f" ({health.last_error})" if health.last_error else ""
-        warnings.append(f"the camera was lost {health.losses} times, {health.down_s:.0f} s in all{reason}. Check its power and its line.")
+        times = {1: "once", 2: "twice"}.get(health.losses, f"{health.losses} times")
+        warnings.append(f"the camera was lost {times}, for {health.down_s:.0f} s in all. Check its power and its line.")
     breaks = dropped + sum(row.end not in PLANNED_ENDS for row in rows) - health.losses
     if breaks > max(3.0, MOST_GAPS_PER_MINUTE * sum(row.seconds for row in rows) / 60):
         warnings.append(

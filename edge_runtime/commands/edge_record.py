@@ -126,8 +126,8 @@ def _judge(folder: RecordingFolder, run: RecordingRun | None, source: Source | N
     print(described(folder.rows))
     for warning in warnings:
         print(f"warning: {warning}")
-    if folder.rows and not warnings:
-        print("exposure and motion look well")
+    if any(row.glance for row in folder.rows) and not warnings:
+        print("exposure and motion look good")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ class RecordingLine:
     def __init__(self, wished_s: float, there_s: float) -> None:
         self._wished_s = wished_s
         self._is_live = sys.stderr.isatty()
-        layout = "{percentage:3.0f}%|{bar}| {postfix} [{remaining} left]"
+        layout = "{percentage:3.0f}%|{bar}| {remaining} left{postfix}"
         self._bar = tqdm(total=wished_s, initial=there_s, disable=not self._is_live, dynamic_ncols=True, bar_format=layout)
         self._shown_at = monotonic()
         self._stack = ExitStack()

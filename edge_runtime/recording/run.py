@@ -6,12 +6,14 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from edge_runtime.errors import ConfigError
 from edge_runtime.frames import Frame
 from edge_runtime.recording.camera_rate import BURST_S, RateMeter, rate_to_record
 from edge_runtime.recording.folder import RecordingFolder
 from edge_runtime.recording.glance import Glance
+from edge_runtime.recording.intake import Intake
 from edge_runtime.recording.recorder import Recorder, Wish
 from edge_runtime.score import Event
 from edge_runtime.sources import LiveSource, Source
@@ -19,7 +21,7 @@ from edge_runtime.sources.footage import agree_on_rate
 
 __all__ = ["RecordingProgress", "RecordingRun"]
 
-POLL_S = 0.5
+WAIT_S = 0.5
 # After these the frames to come do not lead on from those before: the clip is finished at once, not when they come.
 BREAKING_EVENTS = ("source_lost", "picture_frozen", "filler")
 
@@ -82,27 +84,38 @@ class RecordingRun:
             EdgeError: of the source or the disk, after the clip at hand is finished.
         """
         try:
-            fps = self._camera_rate(self._source) if isinstance(self._source, LiveSource) else self._footage_rate()
-            self.ended_by = "interrupted" if fps is None else self._record(fps)
+            self.ended_by = self._record_live(self._source) if isinstance(self._source, LiveSource) else self._record_footage()
         finally:
             self.is_closing = True
             self._source.close()
 
-    def _record(self, fps: float) -> str:
+    def _record_live(self, source: LiveSource) -> str:
+        intake = Intake(source)
+        intake.start()
+        try:
+            fps = self._camera_rate(source, intake)
+            return "interrupted" if fps is None else self._record(fps, partial(self._take_live, intake))
+        finally:
+            self.is_closing = True
+            intake.stop()
+
+    def _record_footage(self) -> str:
+        assert self._source.fps is not None  # all footage has one
+        return self._record(self._source.fps, self._take_footage)
+
+    def _record(self, fps: float, take_all: Callable[[Recorder], str]) -> str:
         self._check_rate(fps)
         recorder = Recorder(self._folder, self._wish, fps, source=self._source.uri, is_live=self._source.is_live)
         end = "an error"
         try:
-            end = self._take_all(recorder)
+            end = take_all(recorder)
             return end
         finally:
             self.is_closing = True
             recorder.end_clip(end)
             self.dropped = recorder.dropped
 
-    def _take_all(self, recorder: Recorder) -> str:
-        if isinstance(self._source, LiveSource):
-            return self._take_live(recorder, self._source)
+    def _take_footage(self, recorder: Recorder) -> str:
         first = self._folder.frames_taken_from(self._source.uri)
         if first:
             log.info("%s: goes on at frame %d, those before are recorded", self._source.uri, first)
@@ -115,10 +128,10 @@ class RecordingRun:
                 return recorder.ended_by
         return "the footage has ended"
 
-    def _take_live(self, recorder: Recorder, source: LiveSource) -> str:
+    def _take_live(self, intake: Intake, recorder: Recorder) -> str:
         settled_s = -math.inf
         while not self._is_stopping:
-            item = source.poll(POLL_S)
+            item = intake.take(WAIT_S)
             if isinstance(item, Frame):
                 if item.time_s >= settled_s:
                     self._take(recorder, item)
@@ -136,11 +149,12 @@ class RecordingRun:
         recorder.take(frame)
         self._on_progress(RecordingProgress(recorder.seconds, len(self._folder.rows), recorder.size_bytes, recorder.glance))
 
-    def _camera_rate(self, source: LiveSource) -> float | None:
+    def _camera_rate(self, source: LiveSource, intake: Intake) -> float | None:
         """Watch the camera's first seconds; None if it is to stop before."""
+        log.info("%s: its frame rate is measured, which takes three seconds", source.uri)
         meter = RateMeter()
         while not self._is_stopping:
-            item = source.poll(POLL_S)
+            item = intake.take(WAIT_S)
             if isinstance(item, Event):
                 self._on_event(item)
             measured = meter.look(item) if isinstance(item, Frame) else None
@@ -149,10 +163,6 @@ class RecordingRun:
                 log.info("%s: %.1f frames per second measured, recorded at %g", source.uri, measured, rate)
                 return rate
         return None
-
-    def _footage_rate(self) -> float:
-        assert self._source.fps is not None  # all footage has one
-        return self._source.fps
 
     def _check_rate(self, fps: float) -> None:
         there = self._folder.fps

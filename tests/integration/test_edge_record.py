@@ -82,7 +82,7 @@ def test_footage_becomes_clips_that_training_reads(tmp_path: Path) -> None:
     first = draw(1, width=160, height=120)[0]
     assert cv2.absdiff(next(iter(clips.values()))[0], first).mean() < 12
     assert "0.1 minutes in 3 clips" in finished.out
-    assert "something moves 100% of the time\nexposure and motion look well\nended: 0.133333 minutes are recorded" in finished.out
+    assert "something moves 100% of the time\nexposure and motion look good\nended: 0.133333 minutes are recorded" in finished.out
     assert recording(tmp_path)["warnings"] == []
 
 

@@ -13,14 +13,16 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_runtime.errors import ConfigError, SinkError
+from edge_runtime.errors import ConfigError, SinkError, SourceStalled
 from edge_runtime.frames import Frame
 from edge_runtime.recording.camera_rate import RateMeter, rate_to_record
 from edge_runtime.recording.clip_file import ClipFile
 from edge_runtime.recording.folder import ClipRow, RecordingFolder
 from edge_runtime.recording.glance import Glance, GlanceMeter
+from edge_runtime.recording.intake import Intake
 from edge_runtime.recording.recorder import Recorder, Wish, limit_reached
 from edge_runtime.recording.verdict import described, warnings_about
+from edge_runtime.score import Event
 from edge_runtime.sources import SourceHealth
 from edge_runtime.sources.footage import list_clips, read_clip
 from tests.kit.drawn_footage import draw
@@ -329,6 +331,63 @@ def test_the_rate_is_the_wanted_one_or_the_true_one(measured: float, wanted: flo
 def test_a_camera_slower_than_wanted_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"expected 30 frames per second, the camera gives 14.9.* Say --fps 15"):
         rate_to_record("camera:0", 14.9, wanted=30, declared=30)
+
+
+class Scripted:
+    """A camera that gives what it was told, one thing a poll, and then fails."""
+
+    uri, stream, fps, frame_count, is_live = "camera:0", "camera-0", FPS, None, True
+
+    def __init__(self, items: list[Frame | Event]) -> None:
+        self._items = iter(items)
+
+    def poll(self, timeout_s: float) -> Frame | Event | None:
+        try:
+            return next(self._items)
+        except StopIteration:
+            raise SourceStalled("camera:0: the driver hangs.") from None
+
+    def __iter__(self) -> Iterator[Frame]:
+        raise NotImplementedError
+
+    def health(self) -> SourceHealth:
+        return SourceHealth(self.uri, "reading")
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def taken_late(items: list[Frame | Event], most_bytes: int) -> tuple[list[Frame | Event], Intake]:
+    """What an intake still holds of a camera when nobody asked while it lasted."""
+    intake = Intake(Scripted(items), most_bytes)
+    intake.start()
+    intake.join()
+    taken: list[Frame | Event] = []
+    with pytest.raises(SourceStalled):
+        _drain(intake, taken)
+    return taken, intake
+
+
+def _drain(intake: Intake, taken: list[Frame | Event]) -> None:
+    while (item := intake.take(0)) is not None:
+        taken.append(item)
+
+
+def test_an_intake_holds_what_comes_while_the_encoder_is_busy() -> None:
+    lost = Event("source_lost", "camera-0", 3, 0.3, START_S)
+    items = [frame(0, gap="start"), frame(1), frame(2), lost, frame(3, gap="reconnect")]
+    taken, _ = taken_late(items, most_bytes=10 * IMAGES[0].nbytes)
+    assert [item.index if isinstance(item, Frame) else item.event for item in taken] == [0, 1, 2, "source_lost", 3]
+    assert [item.gap for item in taken if isinstance(item, Frame)] == ["start", None, None, "reconnect"]
+
+
+def test_an_intake_is_bounded_and_says_what_is_missing() -> None:
+    taken, intake = taken_late([frame(index) for index in range(5)], most_bytes=2 * IMAGES[0].nbytes)
+    assert [item.index for item in taken if isinstance(item, Frame)] == [0, 1]
+    intake._put(frame(5))
+    late = intake.take(0)
+    assert isinstance(late, Frame)
+    assert late.gap == "the encoder is too slow"
 
 
 GOOD = Glance(mean_luminance=110, black_share=0.01, white_share=0.01, moving_share=0.4, shaking_share=0.0, repeated_share=0.0)

@@ -90,6 +90,8 @@ class RecordingRun:
             self._source.close()
 
     def _record_live(self, source: LiveSource) -> str:
+        if self._fps is not None:
+            self._check_rate(self._fps)
         intake = Intake(source)
         intake.start()
         try:

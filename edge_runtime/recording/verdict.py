@@ -17,6 +17,7 @@ MOST_WHITE, MOST_BLACK = 0.1, 0.5
 LEAST_MOVING, MOST_SHAKING, MOST_REPEATED = 0.02, 0.2, 0.5
 FARTHEST_RATE = 0.1
 MOST_GAPS_PER_MINUTE = 0.5
+MOST_FILLER = 0.1
 PLANNED_ENDS = ("full length", "enough is recorded", "the footage has ended", "interrupted")
 
 
@@ -124,6 +125,11 @@ def _about_camera(rows: Sequence[ClipRow], health: SourceHealth | None, dropped:
     if health.losses:
         times = {1: "once", 2: "twice"}.get(health.losses, f"{health.losses} times")
         warnings.append(f"the camera was lost {times}, for {health.down_s:.0f} s in all. Check its power and its line.")
+    if health.filler > MOST_FILLER * health.frames:
+        warnings.append(
+            f"{health.filler} of the camera's {health.frames} pictures were of one colour or repeated the one before, and were left out. "
+            "Check the camera; or ask it for as many frames per second as it really has (--rate)."
+        )
     breaks = dropped + sum(row.end not in PLANNED_ENDS for row in rows) - health.losses
     if breaks > max(3.0, MOST_GAPS_PER_MINUTE * sum(row.seconds for row in rows) / 60):
         warnings.append(

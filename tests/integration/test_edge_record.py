@@ -215,6 +215,12 @@ def test_no_clip_spans_the_time_it_was_away(watched: Watched) -> None:
         assert set(steps) <= {1, 2}  # one may be missing where this machine is busy
 
 
+def test_a_camera_is_recorded_on_at_the_rate_of_its_clips(watched: Watched, reel: Reel) -> None:
+    with MjpegCamera(reel) as camera:
+        refused = edge_record("--source", camera.uri, "--out", watched.folder, "--fps", 5)
+    assert f"{watched.folder}: expected 10 frames per second like its clips, got 5" in error_of(refused)
+
+
 def test_a_cameras_clips_have_its_true_rate(watched: Watched) -> None:
     assert {row["fps"] for row in recording(watched.folder)["clips"]} == {FPS}
     assert [row["measured_fps"] for row in recording(watched.folder)["clips"]] == pytest.approx(

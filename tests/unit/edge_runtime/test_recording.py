@@ -453,3 +453,9 @@ def test_a_bad_line_is_warned_about() -> None:
     assert warnings_about([row()], health=lost) == ["the camera was lost twice, for 31 s in all. Check its power and its line."]
     [warning] = warnings_about([row(end="no frame for 0.40 s")], health=SourceHealth("camera:0", "closed"), dropped=5)
     assert warning.startswith("6 gaps, and 5 pieces too short for a clip")
+
+
+def test_a_camera_that_repeats_itself_is_warned_about() -> None:
+    [warning] = warnings_about([row()], health=SourceHealth("camera:0", "closed", frames=1000, filler=400))
+    assert warning.startswith("400 of the camera's 1000 pictures were of one colour or repeated the one before")
+    assert warnings_about([row()], health=SourceHealth("camera:0", "closed", frames=1000, filler=40)) == []

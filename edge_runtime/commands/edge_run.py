@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 from edge_runtime.commands import EXIT_INTERRUPTED, run_command, set_up_logging
 from edge_runtime.commands.camera_flags import add_camera_flags, camera_options, source_uri
 from edge_runtime.commands.output_flags import add_output_flags, check_output_flags, open_sinks
+from edge_runtime.commands.signals import StopSignals
 
 if TYPE_CHECKING:
     from edge_runtime.bundle import Bundle
@@ -173,33 +173,6 @@ def _open_state(arguments: argparse.Namespace, bundle: Bundle, stream: Stream) -
         note = "; it is frozen: it drifted past its limit" if stream.bank.is_frozen else ""
         print(f"memory restored from {state.path}{note}", file=sys.stderr)
     return state
-
-
-class StopSignals:
-    """The first Ctrl-C or SIGTERM lets the frame at hand finish; a second one interrupts it, but never the closing of files.
-
-    It is on guard before anything is loaded: an exception raised while a library begins could be lost there, a note cannot.
-    """
-
-    def __init__(self) -> None:
-        self._pipeline: Pipeline | None = None
-        self._received = 0
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._receive)
-
-    def guard(self, pipeline: Pipeline) -> None:
-        """From now on it is this pipeline that is stopped; at once, if a signal has come."""
-        self._pipeline = pipeline
-        if self._received:
-            pipeline.stop()
-
-    def _receive(self, *_: object) -> None:
-        self._received += 1
-        is_closing = self._pipeline is not None and self._pipeline.is_closing
-        if self._received > 1 and not is_closing:
-            raise KeyboardInterrupt
-        if self._pipeline is not None:
-            self._pipeline.stop()
 
 
 def _write_results(pipeline: Pipeline, arguments: argparse.Namespace) -> None:

@@ -15,7 +15,7 @@ from edge_runtime.sources.capture import Capture, Opener
 from edge_runtime.sources.hand_over import HandOver, Notice, Picture
 from edge_runtime.sources.picture_check import FreezeWatch, PictureCheck
 
-__all__ = ["Pace", "Reader", "waits_s"]
+__all__ = ["LONGEST_STEP_S", "Pace", "Reader", "waits_s"]
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.25, 3.0
 # Frames further apart than this do not lead up to each other, whatever the rate.

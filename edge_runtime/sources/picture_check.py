@@ -65,6 +65,7 @@ class FreezeWatch:
 
     def __init__(self, after_s: float) -> None:
         self._after_s = after_s
+        self._is_frozen = False
         self.forget()
 
     def forget(self) -> None:
@@ -84,7 +85,8 @@ class FreezeWatch:
         self._pictures += 1
         self._settled += _is_settled(before, image)
         is_long = time_s - self.since_s >= self._after_s
-        self._is_frozen = self._is_frozen or (is_long and self._settled >= SETTLED_SHARE * self._pictures)
+        if is_long and self._settled >= SETTLED_SHARE * self._pictures:
+            self._is_frozen = True
         return self._is_frozen
 
     def _begin(self, time_s: float) -> None:

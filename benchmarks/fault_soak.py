@@ -44,6 +44,8 @@ CALM_S, FAULT_S = (1.5, 4.0), (0.3, 6.0)
 PATIENCE_S = 30.0  # after so long without a frame the next fault comes anyway
 LONGEST_STEP_S = 1.5
 MOST_DIFFERENCE = 5.0  # grey levels on average, of a picture from the one that was sent
+OVER_AT_ONCE = ("hang-up", "another size", "cut")
+ENDS_CONNECTIONS = (*OVER_AT_ONCE, "kill")
 SEED = 7
 
 
@@ -99,22 +101,28 @@ class Recovery:
     def __init__(self, shown: Shown) -> None:
         self._shown = shown
         self._mended_s: float | None = None
+        self._is_connected = True
         self._came = threading.Event()
+
+    def expect_a_loss(self) -> None:
+        """From now on frames count after the next reconnect only: those before were under way."""
+        self._is_connected = False
 
     def expect(self, timeout_s: float) -> float:
         """Seconds from now until it is there; `timeout_s` if it was not."""
         self._came.clear()
         began_s = self._mended_s = monotonic()
         self._came.wait(timeout_s)
-        self._mended_s = None
+        self._mended_s, self._is_connected = None, True
         return monotonic() - began_s
 
     def write_frame(self, frame: Frame, score: Score | None, error_map: np.ndarray | None) -> None:
-        if self._mended_s is not None and frame.time_s > self._mended_s and self._shown.is_undamaged(frame.image):
+        mended_s = self._mended_s
+        if self._is_connected and mended_s is not None and frame.time_s > mended_s and self._shown.is_undamaged(frame.image):
             self._came.set()
 
     def write_event(self, event: Event) -> None:
-        """Only frames are waited for."""
+        self._is_connected = self._is_connected or event.event == "reconnect"
 
     def close(self) -> None:
         """Nobody needs to wait any more."""
@@ -159,9 +167,10 @@ class Faults(threading.Thread):
 
     def _break(self, kind: str) -> None:
         harm, mend = self._kinds[kind]
-        is_over_at_once = kind in ("hang-up", "another size", "cut")
+        if kind in ENDS_CONNECTIONS:
+            self._recovery.expect_a_loss()
         harm()
-        if not is_over_at_once:
+        if kind not in OVER_AT_ONCE:
             self._stopping.wait(self._random.uniform(*FAULT_S))
         mend()
         took_s = self._recovery.expect(PATIENCE_S)

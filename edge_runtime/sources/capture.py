@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -117,7 +118,15 @@ def _through_ffmpeg(address: Address, options: CameraOptions) -> Callable[[], An
     cv2 = opencv()
     os.environ.setdefault(*FFMPEG_OPTIONS)
     parameters = [*_timeouts(options), cv2.CAP_PROP_HW_ACCELERATION, cv2.VIDEO_ACCELERATION_ANY]
-    return lambda: cv2.VideoCapture(address.target, cv2.CAP_FFMPEG, parameters)
+
+    def open_stream() -> Any:
+        began_s = monotonic()
+        handle = cv2.VideoCapture(address.target, cv2.CAP_FFMPEG, parameters)
+        if monotonic() - began_s >= options.stall_s:  # OpenCV calls it open although nothing came in time
+            handle.release()
+        return handle
+
+    return open_stream
 
 
 def _through_v4l2(address: Address, options: CameraOptions) -> Callable[[], Any]:

@@ -17,7 +17,7 @@ from edge_runtime.sources.picture_check import FreezeWatch, PictureCheck
 
 __all__ = ["LONGEST_STEP_S", "Pace", "Reader", "waits_s"]
 
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.25, 3.0
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.25, 2.0
 # Frames further apart than this do not lead up to each other, whatever the rate.
 LONGEST_STEP_S = 1.0
 NEARLY = 0.8  # of `stall_s`: a read that ends after so long has timed out

@@ -12,8 +12,9 @@ __all__ = ["FreezeWatch", "PictureCheck"]
 LARGEST_SPREAD = 4
 STEP_PX = 8
 
-# A still picture sent as H.264 changes with every key frame, by up to 10 levels as measured, and settles until the next one.
-LARGEST_PUMP = 16
+# A still picture sent as H.264 changes with every key frame and settles until the next one: by 10 levels as measured at a good rate,
+# at a poor one by more.
+LARGEST_PUMP = 24
 # Settled, a picture differs from the one before by so little: no pixel by more, and on average. A sensor's noise always does more.
 SETTLED_LEVELS, SETTLED_MEAN = 4, 0.02
 SETTLED_SHARE = 0.25

@@ -104,8 +104,9 @@ class CameraSource:
         readers = [self._reader, *self._left_behind]
         for reader in readers:
             reader.stop()
+        ends_s = monotonic() + self._options.stall_s + 1.0
         for reader in readers:
-            reader.join(self._options.stall_s + 1.0)
+            reader.join(max(0.0, ends_s - monotonic()))
         if any(reader.is_alive() for reader in readers):
             log.warning("%s: the camera's driver does not return; it is left to end with the process.", self.uri)
         self._hand_over.change(state="closed")

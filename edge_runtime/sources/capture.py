@@ -28,6 +28,8 @@ FFMPEG_OPTIONS = ("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_flags;prefer_tcp|analyz
 class Capture:
     """An open camera.
 
+    Through FFmpeg, pictures whose size changes within a connection come scaled to the size that it began with.
+
     Attributes:
         decoder: what decodes its pictures.
         fps: frames per second as it says, None where it says nothing.

@@ -121,6 +121,7 @@ def is_near_a_picture(frame: Frame, reel: Reel) -> bool:
 
 
 @rtsp
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["scene", pytest.param("vtest", marks=pytest.mark.footage)])
 def test_every_restart_is_back_in_time_and_nothing_is_left(
     what: str, reel: Reel, tmp_path: Path, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]

@@ -13,7 +13,7 @@ from edge_runtime.sources import SourceHealth
 from edge_runtime.sources.address import CameraOptions, parse_address
 from edge_runtime.sources.capture import Opener
 from edge_runtime.sources.hand_over import HandOver, Notice
-from edge_runtime.sources.reader import Reader
+from edge_runtime.sources.reader import LONGEST_STEP_S, Reader
 
 __all__ = ["CameraSource"]
 
@@ -57,6 +57,7 @@ class CameraSource:
         self._hand_over = HandOver(SourceHealth(address.shown, "opening"))
         self._opener = Opener(address, self._options)
         self._index = 0
+        self._taken_s: float | None = None  # when the frame before arrived
         self._left_behind: list[Reader] = []
         self._reader = self._start_reader()
         self._wait_for_first_answer()
@@ -82,9 +83,17 @@ class CameraSource:
             return None
         if isinstance(item, Notice):
             return Event(item.event, self.stream, self._index, item.time_s, item.wall_time_s, item.detail)
-        frame = Frame(item.image, self._index, item.time_s, item.wall_time_s, self.stream, item.gap)
+        frame = Frame(item.image, self._index, item.time_s, item.wall_time_s, self.stream, item.gap or self._pause_before(item.time_s))
         self._index += 1
+        self._taken_s = item.time_s
         return frame
+
+    def _pause_before(self, time_s: float) -> str | None:
+        """The gap in what was taken, of one who comes for frames too seldom: those in between were dropped."""
+        longest_s = max(LONGEST_STEP_S, 2 / self._wanted_fps if self._wanted_fps else 0.0)
+        if self._taken_s is None or time_s - self._taken_s <= longest_s:
+            return None
+        return f"no frame taken for {time_s - self._taken_s:.1f} s"
 
     def health(self) -> SourceHealth:
         """As `LiveSource` says."""
@@ -95,8 +104,9 @@ class CameraSource:
         readers = [self._reader, *self._left_behind]
         for reader in readers:
             reader.stop()
+        ends_s = monotonic() + self._options.stall_s + 1.0
         for reader in readers:
-            reader.join(self._options.stall_s + 1.0)
+            reader.join(max(0.0, ends_s - monotonic()))
         if any(reader.is_alive() for reader in readers):
             log.warning("%s: the camera's driver does not return; it is left to end with the process.", self.uri)
         self._hand_over.change(state="closed")

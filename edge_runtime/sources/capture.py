@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,6 +30,8 @@ FFMPEG_OPTIONS = ("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_flags;prefer_tcp|analyz
 @dataclass(frozen=True, eq=False)
 class Capture:
     """An open camera.
+
+    Through FFmpeg, pictures whose size changes within a connection come scaled to the size that it began with.
 
     Attributes:
         decoder: what decodes its pictures.
@@ -135,7 +138,15 @@ def _through_ffmpeg(address: Address, options: CameraOptions) -> Callable[[], An
     parameters = [*_timeouts(options), cv2.CAP_PROP_HW_ACCELERATION, cv2.VIDEO_ACCELERATION_ANY]
     if hasattr(cv2, "CAP_PROP_N_THREADS"):  # each thread of the decoder holds a frame back: eight are 0.8 s at 10 fps
         parameters += [cv2.CAP_PROP_N_THREADS, 1]
-    return lambda: cv2.VideoCapture(address.target, cv2.CAP_FFMPEG, parameters)
+
+    def open_stream() -> Any:
+        began_s = monotonic()
+        handle = cv2.VideoCapture(address.target, cv2.CAP_FFMPEG, parameters)
+        if monotonic() - began_s >= options.stall_s:  # OpenCV calls it open although nothing came in time
+            handle.release()
+        return handle
+
+    return open_stream
 
 
 def _through_v4l2(address: Address, options: CameraOptions) -> Callable[[], Any]:

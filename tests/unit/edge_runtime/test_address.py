@@ -60,6 +60,13 @@ def test_an_address_that_cannot_be_is_refused(uri: str, says: str) -> None:
         "gst:rtspsrc location=rtsp://admin:hunter2@10.0.0.7/stream ! decodebin",
         'gst:rtspsrc location="rtsp://10.0.0.7/s" user-id=admin user-pw="hunter2" ! decodebin',
         "rtsp://admin:hunter2@10.0.0.7/a b",
+        "rtsp://admin:hun/ter2@10.0.0.7/stream",
+        "rtsp://admin:hun?ter2@10.0.0.7/stream",
+        "rtsp://admin:hun#ter2@10.0.0.7/stream",
+        "rtsp://admin:hun'ter2@10.0.0.7/stream",
+        "rtsp://10.0.0.7/user=admin&password=hunter2&channel=1&stream=0.sdp",
+        "http://10.0.0.7/videostream.cgi?loginuse=admin&loginpas=hunter2",
+        "http://10.0.0.7/video?access_token=hunter2&usr=admin&passwd=hunter2",
         "rtsp://admin:hunter2@[::1/stream",
     ],
 )

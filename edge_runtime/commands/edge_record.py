@@ -101,7 +101,7 @@ def _record(arguments: argparse.Namespace, folder: RecordingFolder, wish: Wish, 
     from edge_runtime.sources.address import is_live
 
     uri = source_uri(arguments)
-    fps = arguments.fps or (folder.fps if is_live(uri) else None)
+    fps = folder.fps if arguments.fps is None and is_live(uri) else arguments.fps
     source = open_source(uri, fps=fps, stream=arguments.stream, camera=camera_options(arguments))
     with RecordingLine(60 * wish.minutes, folder.seconds) as line:
         run = RecordingRun(source, folder, wish, fps=fps, on_progress=line.show, on_event=line.tell)

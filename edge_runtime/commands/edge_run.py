@@ -152,7 +152,7 @@ def _open_source(arguments: argparse.Namespace, bundle: Bundle) -> Source:
 
     uri = source_uri(arguments)
     calibrated = bundle.manifest.fps
-    fps = arguments.fps or (calibrated if is_live(uri) else None)
+    fps = calibrated if arguments.fps is None and is_live(uri) else arguments.fps
     source = open_source(uri, fps=fps, loop=arguments.loop, stream=arguments.stream, camera=camera_options(arguments))
     if source.fps and not 0.8 <= source.fps / calibrated <= 1.25:
         print(

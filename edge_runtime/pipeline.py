@@ -18,7 +18,7 @@ from edge_runtime.frames import Frame
 from edge_runtime.losses import Losses
 from edge_runtime.score import Event, Score
 from edge_runtime.sinks import Sink
-from edge_runtime.sources import LiveSource, Source
+from edge_runtime.sources import BREAKING_EVENTS, LiveSource, Source
 from edge_runtime.state import StateStore
 from edge_runtime.stream import Stream
 from edge_runtime.summary import Percentiles, Progress, Summary
@@ -154,7 +154,7 @@ class Pipeline:
         return perf_counter() - (monotonic() - frame.time_s) if self._source.is_live else started
 
     def _note_source(self, event: Event) -> None:
-        if event.event == "source_lost":
+        if event.event in BREAKING_EVENTS:
             self._end_alarm()
         self._write_event(event)
 

@@ -18,6 +18,7 @@ from edge_runtime.sources.reader import LONGEST_STEP_S, Reader
 __all__ = ["CameraSource"]
 
 MOST_HANGING_READERS = 3
+LONGEST_CLOSE_S = 6.0  # what has been scored is yet to be saved, and systemd waits 45 s
 
 log = logging.getLogger(__name__)
 
@@ -100,11 +101,11 @@ class CameraSource:
         return self._hand_over.health()
 
     def close(self) -> None:
-        """Give the camera back; waits as long as the driver takes, `stall_s` at most."""
+        """Give the camera back; waits as long as the driver takes, but no longer than about `stall_s`, or 6 s."""
         readers = [self._reader, *self._left_behind]
         for reader in readers:
             reader.stop()
-        ends_s = monotonic() + self._options.stall_s + 1.0
+        ends_s = monotonic() + min(self._options.stall_s + 1.0, LONGEST_CLOSE_S)
         for reader in readers:
             reader.join(max(0.0, ends_s - monotonic()))
         if any(reader.is_alive() for reader in readers):

@@ -90,6 +90,17 @@ class CameraOptions:
         if not 0.1 <= self.stall_s <= 3600:
             raise ConfigError(f"stall_s: expected seconds between 0.1 and 3600, got {self.stall_s}. Five suit most cameras.")
 
+    def refuse_for_footage(self) -> None:
+        """What only a camera can be asked for would have no effect on footage.
+
+        Raises:
+            ConfigError: it is asked for.
+        """
+        asked = {"width": self.width, "height": self.height, "rate": self.rate, "codec": self.codec, "flip": self.flip != "none"}
+        names = [name for name, is_asked in asked.items() if is_asked]
+        if names:
+            raise ConfigError(f"{', '.join(names)}: expected a camera, got footage, which is taken as it lies. Leave it out.")
+
 
 def is_live(uri: str) -> bool:
     """Whether a URI is that of a camera, by its form alone."""

@@ -22,7 +22,7 @@ __all__ = ["main"]
 
 EPILOG = """examples:
   edge-record --camera 0 --out footage/gate
-  edge-record --source rtsp://user:password@10.0.0.7/stream1 --out footage/gate --minutes 120 --fps 10 --wait
+  EDGE_SOURCE=rtsp://user:password@10.0.0.7/stream1 edge-record --out footage/gate --minutes 120 --fps 10 --wait
   edge-record --source long.mp4 --out footage/hall --clip-minutes 2
 
 Run again with the same --out it goes on until --minutes are there. Record what is normal: people who come and go as

@@ -29,6 +29,7 @@ SECRET_KEYS = (
     *("user", "username", "usr"),
 )
 HIDDEN = "***"
+QUICKEST_OPEN_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,11 @@ class CameraOptions:
             raise ConfigError(f"codec: expected one of {', '.join(CODECS)}, got '{self.codec}'.")
         if not 0.1 <= self.stall_s <= 3600:
             raise ConfigError(f"stall_s: expected seconds between 0.1 and 3600, got {self.stall_s}. Five suit most cameras.")
+
+    @property
+    def open_s(self) -> float:
+        """Seconds that opening may take: the first key frame takes its time, however soon a silent camera counts as lost."""
+        return max(self.stall_s, QUICKEST_OPEN_S)
 
     def refuse_for_footage(self) -> None:
         """What only a camera can be asked for would have no effect on footage.

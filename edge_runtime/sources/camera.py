@@ -121,7 +121,7 @@ class CameraSource:
         """Until the camera gives its first picture, or cannot be opened."""
         if self._options.waits:
             return
-        self._hand_over.wait_for(lambda health: health.state != "opening", timeout_s=4 * self._options.stall_s + 5)
+        self._hand_over.wait_for(lambda health: health.state != "opening", timeout_s=4 * self._options.open_s + 5)
         health = self._hand_over.health()
         if health.state == "reading":
             return

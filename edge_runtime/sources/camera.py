@@ -52,6 +52,10 @@ class CameraSource:
         if loop:
             raise ConfigError(f"{address.shown}: a camera does not end, so it cannot loop. Leave --loop away.")
         self._options = options or CameraOptions()
+        if address.kind in ("network", "gst") and (self._options.width or self._options.rate):
+            log.warning(
+                "%s: size and rate are set where the pictures are made; --width, --height and --rate do nothing here.", address.shown
+            )
         self._wanted_fps = fps
         self.uri = address.shown
         self.stream = stream or address.stream

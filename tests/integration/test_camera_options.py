@@ -1,4 +1,4 @@
-"""A camera that counts as lost after a moment's silence is still given the time to begin."""
+"""What a camera on the network is asked for, and the time it is given."""
 
 from __future__ import annotations
 
@@ -9,6 +9,13 @@ import pytest
 from edge_runtime.sources import LiveSource, open_source
 from edge_runtime.sources.address import CameraOptions
 from tests.kit.cameras import Pattern, RtspCamera
+
+
+@pytest.mark.rtsp
+def test_what_a_network_camera_cannot_be_asked_for_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    with RtspCamera(Pattern()) as camera:
+        open_source(camera.uri, camera=CameraOptions(width=640, height=480, rate=5)).close()
+    assert caplog.text.count("--width, --height and --rate do nothing here") == 1
 
 
 @pytest.mark.rtsp

@@ -22,7 +22,7 @@ __all__ = ["main"]
 
 EPILOG = """examples:
   edge-record --camera 0 --out footage/gate
-  edge-record --source rtsp://user:password@10.0.0.7/stream1 --out footage/gate --minutes 120 --fps 10 --wait
+  EDGE_SOURCE=rtsp://user:password@10.0.0.7/stream1 edge-record --out footage/gate --minutes 120 --fps 10 --wait
   edge-record --source long.mp4 --out footage/hall --clip-minutes 2
 
 Run again with the same --out it goes on until --minutes are there. Record what is normal: people who come and go as
@@ -101,7 +101,7 @@ def _record(arguments: argparse.Namespace, folder: RecordingFolder, wish: Wish, 
     from edge_runtime.sources.address import is_live
 
     uri = source_uri(arguments)
-    fps = arguments.fps or (folder.fps if is_live(uri) else None)
+    fps = folder.fps if arguments.fps is None and is_live(uri) else arguments.fps
     source = open_source(uri, fps=fps, stream=arguments.stream, camera=camera_options(arguments))
     with RecordingLine(60 * wish.minutes, folder.seconds) as line:
         run = RecordingRun(source, folder, wish, fps=fps, on_progress=line.show, on_event=line.tell)

@@ -30,7 +30,7 @@ EPILOG = """examples:
   edge-run --source synthetic: --bundle bundles/synthetic-lite --out runs/demo --save-video
   edge-run --source gate.mp4 --bundle bundles/gate --out runs/gate
   edge-run --camera 0 --bundle bundles/gate --state /var/lib/edge
-  edge-run --source rtsp://user:password@10.0.0.7/stream1 --bundle bundles/gate --out runs/gate --wait
+  EDGE_SOURCE=rtsp://user:password@10.0.0.7/stream1 edge-run --bundle bundles/gate --out runs/gate --wait
 
 cameras: camera:0, /dev/video0, v4l2:///dev/v4l/by-id/…, csi://0, gst:PIPELINE, rtsp://…, http://… (MJPEG).
 Without --camera and --source, $EDGE_SOURCE is taken: a password there is not seen in the list of processes.
@@ -147,14 +147,15 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _open_source(arguments: argparse.Namespace, bundle: Bundle) -> Source:
+    from edge_runtime.rate_watch import holds_at
     from edge_runtime.sources import open_source
     from edge_runtime.sources.address import is_live
 
     uri = source_uri(arguments)
     calibrated = bundle.manifest.fps
-    fps = arguments.fps or (calibrated if is_live(uri) else None)
+    fps = calibrated if arguments.fps is None and is_live(uri) else arguments.fps
     source = open_source(uri, fps=fps, loop=arguments.loop, stream=arguments.stream, camera=camera_options(arguments))
-    if source.fps and not 0.8 <= source.fps / calibrated <= 1.25:
+    if source.fps and not holds_at(source.fps, calibrated):
         print(
             f"warning: {source.uri} has {source.fps:g} frames per second, the bundle was calibrated at {calibrated:g}: its threshold and "
             "smoothing do not hold. Calibrate it on this camera: make calibrate",

@@ -16,14 +16,12 @@ from edge_runtime.recording.glance import Glance
 from edge_runtime.recording.intake import Intake
 from edge_runtime.recording.recorder import Recorder, Wish
 from edge_runtime.score import Event
-from edge_runtime.sources import LiveSource, Source
+from edge_runtime.sources import BREAKING_EVENTS, LiveSource, Source
 from edge_runtime.sources.footage import agree_on_rate
 
 __all__ = ["RecordingProgress", "RecordingRun"]
 
 WAIT_S = 0.5
-# After these the frames to come do not lead on from those before: the clip is finished at once, not when they come.
-BREAKING_EVENTS = ("source_lost", "picture_frozen", "filler")
 
 log = logging.getLogger(__name__)
 

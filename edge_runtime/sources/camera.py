@@ -18,6 +18,7 @@ from edge_runtime.sources.reader import LONGEST_STEP_S, Reader
 __all__ = ["CameraSource"]
 
 MOST_HANGING_READERS = 3
+LONGEST_CLOSE_S = 6.0  # what has been scored is yet to be saved, and systemd waits 45 s
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,10 @@ class CameraSource:
         if loop:
             raise ConfigError(f"{address.shown}: a camera does not end, so it cannot loop. Leave --loop away.")
         self._options = options or CameraOptions()
+        if address.kind in ("network", "gst") and (self._options.width or self._options.rate):
+            log.warning(
+                "%s: size and rate are set where the pictures are made; --width, --height and --rate do nothing here.", address.shown
+            )
         self._wanted_fps = fps
         self.uri = address.shown
         self.stream = stream or address.stream
@@ -100,11 +105,11 @@ class CameraSource:
         return self._hand_over.health()
 
     def close(self) -> None:
-        """Give the camera back; waits as long as the driver takes, `stall_s` at most."""
+        """Give the camera back; waits as long as the driver takes, but no longer than about `stall_s`, or 6 s."""
         readers = [self._reader, *self._left_behind]
         for reader in readers:
             reader.stop()
-        ends_s = monotonic() + self._options.stall_s + 1.0
+        ends_s = monotonic() + min(self._options.stall_s + 1.0, LONGEST_CLOSE_S)
         for reader in readers:
             reader.join(max(0.0, ends_s - monotonic()))
         if any(reader.is_alive() for reader in readers):
@@ -120,7 +125,7 @@ class CameraSource:
         """Until the camera gives its first picture, or cannot be opened."""
         if self._options.waits:
             return
-        self._hand_over.wait_for(lambda health: health.state != "opening", timeout_s=4 * self._options.stall_s + 5)
+        self._hand_over.wait_for(lambda health: health.state != "opening", timeout_s=4 * self._options.open_s + 5)
         health = self._hand_over.health()
         if health.state == "reading":
             return

@@ -73,13 +73,13 @@ class Opener:
         """Open the camera.
 
         Raises:
-            SourceOpenError: it is not there, or does not answer within `stall_s`.
+            SourceOpenError: it is not there, or does not answer within `open_s`.
         """
         address = self._address
         if address.kind == "v4l2" and sys.platform == "linux" and not Path(address.target).exists():
             raise SourceOpenError(f"{address.shown}: expected a camera at {address.target}, found none. List them: ls /dev/video*")
         if address.kind == "network":
-            _knock(address, self._options.stall_s)
+            _knock(address, self._options.open_s)
         for way in self._ways:
             handle = way.open()
             if handle.isOpened():
@@ -142,7 +142,7 @@ def _through_ffmpeg(address: Address, options: CameraOptions) -> Callable[[], An
     def open_stream() -> Any:
         began_s = monotonic()
         handle = cv2.VideoCapture(address.target, cv2.CAP_FFMPEG, parameters)
-        if monotonic() - began_s >= options.stall_s:  # OpenCV calls it open although nothing came in time
+        if monotonic() - began_s >= options.open_s:  # OpenCV calls it open although nothing came in time
             handle.release()
         return handle
 
@@ -173,8 +173,8 @@ def _through_v4l2(address: Address, options: CameraOptions) -> Callable[[], Any]
 
 def _timeouts(options: CameraOptions) -> list[int]:
     cv2 = opencv()
-    patience_ms = round(1e3 * options.stall_s)
-    return [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, patience_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, patience_ms]
+    open_ms, read_ms = round(1e3 * options.open_s), round(1e3 * options.stall_s)
+    return [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, open_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, read_ms]
 
 
 def _capture(decoder: str, handle: Any, options: CameraOptions) -> Capture:

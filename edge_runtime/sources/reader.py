@@ -41,7 +41,7 @@ class Reader(threading.Thread):
         self.failure: Exception | None = None
         self.lost_at_s = lost_at_s
         self._opener = opener
-        self._stall_s = options.stall_s
+        self._stall_s, self._open_s = options.stall_s, options.open_s
         self._pace = Pace(fps)
         self._hand_over = hand_over
         self._stopping = threading.Event()
@@ -59,12 +59,12 @@ class Reader(threading.Thread):
         self._stopping.set()
 
     def hangs(self) -> bool:
-        """Whether a call into the driver takes longer than it may: a read `stall_s`, opening in several ways three times that."""
+        """Whether a call into the driver takes longer than it may: a read `stall_s`, opening in several ways three times `open_s`."""
         call = self._in_driver
         if call is None:
             return False
         name, since_s = call
-        limit_s = (1.2 if name == "read" else 3.0) * self._stall_s + 1.0
+        limit_s = (1.2 * self._stall_s if name == "read" else 3.0 * self._open_s) + 1.0
         return time.monotonic() - since_s > limit_s
 
     def run(self) -> None:

@@ -102,7 +102,8 @@ def _record(arguments: argparse.Namespace, folder: RecordingFolder, wish: Wish, 
 
     uri = source_uri(arguments)
     fps = folder.fps if arguments.fps is None and is_live(uri) else arguments.fps
-    source = open_source(uri, fps=fps, stream=arguments.stream, camera=camera_options(arguments))
+    with signals.interrupting():
+        source = open_source(uri, fps=fps, stream=arguments.stream, camera=camera_options(arguments))
     with RecordingLine(60 * wish.minutes, folder.seconds) as line:
         run = RecordingRun(source, folder, wish, fps=fps, on_progress=line.show, on_event=line.tell)
         signals.guard(run)

@@ -96,7 +96,8 @@ def _run(arguments: argparse.Namespace) -> int:
         threads=arguments.threads,
     )
     detector.keeps_error_maps = arguments.save_video or arguments.events is not None
-    source = _open_source(arguments, bundle)
+    with signals.interrupting():
+        source = _open_source(arguments, bundle)
     service = Service()
     stream = detector.open_stream(arguments.stream or source.stream)
     state = _open_state(arguments, bundle, stream)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 __all__ = ["StopSignals", "Stoppable"]
@@ -30,6 +32,7 @@ class StopSignals:
     def __init__(self) -> None:
         self._run: Stoppable | None = None
         self._received = 0
+        self._interrupts = False
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._receive)
 
@@ -39,10 +42,21 @@ class StopSignals:
         if self._received:
             run.stop()
 
+    @contextmanager
+    def interrupting(self) -> Iterator[None]:
+        """Within, the first signal interrupts: nothing is at hand that could be finished, as while a camera is waited for."""
+        if self._received:
+            raise KeyboardInterrupt
+        self._interrupts = True
+        try:
+            yield
+        finally:
+            self._interrupts = False
+
     def _receive(self, *_: object) -> None:
         self._received += 1
         is_closing = self._run is not None and self._run.is_closing
-        if self._received > 1 and not is_closing:
+        if self._interrupts or (self._received > 1 and not is_closing):
             raise KeyboardInterrupt
         if self._run is not None:
             self._run.stop()

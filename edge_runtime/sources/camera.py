@@ -125,7 +125,11 @@ class CameraSource:
         """Until the camera gives its first picture, or cannot be opened."""
         if self._options.waits:
             return
-        self._hand_over.wait_for(lambda health: health.state != "opening", timeout_s=4 * self._options.open_s + 5)
+        try:
+            self._hand_over.wait_for(lambda health: health.state != "opening", timeout_s=4 * self._options.open_s + 5)
+        except KeyboardInterrupt:
+            self._reader.stop()
+            raise
         health = self._hand_over.health()
         if health.state == "reading":
             return

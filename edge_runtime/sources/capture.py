@@ -84,7 +84,7 @@ class Opener:
             handle = way.open()
             if handle.isOpened():
                 self._ways = [way, *(other for other in self._ways if other is not way)]
-                return _capture(way.decoder, handle, self._options)
+                return _capture(address, way.decoder, handle, self._options)
             handle.release()
         tried = ", ".join(way.decoder for way in self._ways)
         raise SourceOpenError(f"{address.shown}: expected a camera, it cannot be opened (tried: {tried}). {_advice(address)}")
@@ -177,12 +177,14 @@ def _timeouts(options: CameraOptions) -> list[int]:
     return [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, open_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, read_ms]
 
 
-def _capture(decoder: str, handle: Any, options: CameraOptions) -> Capture:
+def _capture(address: Address, decoder: str, handle: Any, options: CameraOptions) -> Capture:
     cv2 = opencv()
     if decoder == "FFmpeg":
         is_hardware = handle.get(cv2.CAP_PROP_HW_ACCELERATION) > 0
         decoder = f"FFmpeg, {'hardware' if is_hardware else 'software'}"
     fps = float(handle.get(cv2.CAP_PROP_FPS))
+    if address.target.lower().startswith("http"):
+        fps = 0.0  # pictures over HTTP carry no rate; FFmpeg makes up 25
     return Capture(decoder, fps if 0 < fps < 1000 else None, handle, options.flip)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 from collections.abc import Callable, Mapping
 from itertools import pairwise
@@ -39,7 +40,7 @@ class Running:
         self._out, self._err = folder / "stdout", folder / "stderr"
         written = ("--out", folder / "out", "--state", folder / "state", "--stall-s", STALL_S)
         with self._out.open("w") as out, self._err.open("w") as err:
-            command = command_line("edge_runtime.commands.edge_run", *arguments, *written)
+            command = command_line("edge_runtime.commands.edge_run", *written, *arguments)
             self._process = subprocess.Popen(command, env=environment() | (variables or {}), stdout=out, stderr=err)
 
     def __enter__(self) -> Running:
@@ -185,3 +186,16 @@ def test_a_wrong_password_is_told_without_it(reel: Reel, bundle: Path, debug: tu
     assert not [secret for secret in SECRETS if secret in finished.out + finished.err]
     if not debug:
         assert "Check that it is on, its address, user and password." in error_of(finished)
+
+
+def test_ctrl_c_does_not_wait_for_a_camera_that_does_not_answer(bundle: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        mute.settimeout(PATIENCE_S)
+        uri = f"rtsp://127.0.0.1:{mute.getsockname()[1]}/camera"
+        with Running(tmp_path, "--bundle", bundle, "--source", uri, "--stall-s", 60) as running:
+            knocked, _ = mute.accept()
+            asked, _ = mute.accept()
+            with knocked, asked:
+                finished = running.stop(signal.SIGINT, within_s=5)
+    assert finished.code == 130 and finished.err.splitlines()[-1] == "interrupted"
+    assert not (tmp_path / "out").exists()

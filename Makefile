@@ -64,7 +64,7 @@ check: .venv-dev/ready
 	$(dev_bin)/lint-imports
 
 test: check
-	$(dev_bin)/python -m pytest -n $(TEST_PROCESSES) $(PYTEST_FLAGS)
+	$(dev_bin)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal $(PYTEST_FLAGS)
 
 bench: .venv-dev/ready
 	$(dev_bin)/python -m benchmarks $(BENCH_FLAGS)

@@ -54,6 +54,8 @@ class EngineSettings:
         ):
             if not least <= value <= most:
                 raise ConfigError(f"{name}: expected a whole number from {least} to {most}, got {value}.")
+        if self.dla_core is not None and self.streams > 1:
+            raise ConfigError(f"--dla: expected one stream, got {self.streams}: a DLA takes one batch size only. Leave --streams out.")
         if self.int8_mode not in INT8_MODES:
             raise ConfigError(f"--int8-mode: expected one of {', '.join(INT8_MODES)}, got '{self.int8_mode}'.")
 

@@ -264,9 +264,7 @@ def _check_graphs(bundle: Bundle, engine: Engine) -> None:
     """The graphs are those of the manifest, the plans those of the sheet."""
     remedy = f"Rebuild it: {make_command(bundle, engine.sheet.precision, rebuild=True)}"
     graphs = {
-        graph.file: graph.sha256
-        for precision in bundle.manifest.precisions.values()
-        for graph in (precision.encoder, precision.decoder)
+        graph.file: graph.sha256 for precision in bundle.manifest.precisions.values() for graph in (precision.encoder, precision.decoder)
     }
     for part, built in zip(PARTS, (engine.sheet.encoder, engine.sheet.decoder), strict=True):
         wanted = graphs.get(built.onnx.file)

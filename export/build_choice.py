@@ -6,8 +6,8 @@
 | 10 | fp32 graphs, strongly typed | fp16 graphs, strongly typed (with DLA as 8.6) | as 8.6 | as 8.6 |
 | 11, RTX | as 10 | fp16 graphs, strongly typed | int8 graphs, strongly typed | not there |
 
-Where flags decide, what leads from the last convolution to a float32 output of the bundle's own reduced graphs (query, prediction, score nodes) is held in
-float32 by hand: a squared error of 1e-8 is nothing in float16. `OBEY_PRECISION_CONSTRAINTS` makes that binding.
+Where flags decide, what leads from the last convolutions to the queries and to the decoder's outputs is held in float32 by hand, as it
+is in the bundle's own fp16 graphs: a squared error of 1e-8 is nothing in float16. `OBEY_PRECISION_CONSTRAINTS` makes that binding.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from edge_runtime.bundle import Bundle
 from edge_runtime.commands import run_command, set_up_logging
+from edge_runtime.devices.host import HostDevice
 from edge_runtime.engines import (
     ENGINES,
     FLAVOURS,
@@ -37,6 +38,7 @@ from edge_runtime.errors import BackendError, BackendUnavailable, EngineMismatch
 from edge_runtime.files import remove_leftover_folders, replacing_folder
 from edge_runtime.graphs.onnxruntime import OnnxRuntimeGraph
 from edge_runtime.manifest import FileSpec, GraphSpec
+from edge_runtime.sources.address import redacted
 from edge_runtime.stream import Arrays
 from export.build_choice import BuildChoice, EngineSettings, choose
 from export.engine_check import SYNTHETIC_CLIPS, Halves, compare, decoder_inputs, describe, windows_of
@@ -91,7 +93,9 @@ class EngineBuild:
         if self.is_portable and (self.gpu is None or self.gpu.sm >= AMPERE):
             return AMPERE
         if self.is_portable:
-            raise BackendUnavailable(f"{self.library.title}: expected a GPU from sm_{AMPERE} on, got {self.gpu}. Leave out what asks for it.")
+            raise BackendUnavailable(
+                f"{self.library.title}: expected a GPU from sm_{AMPERE} on, got {self.gpu}. Leave out what asks for it."
+            )
         if self.gpu is None:
             raise BackendUnavailable(
                 f"{self.library.title}: expected an NVIDIA GPU that answers, got none. Look at edge-doctor; "
@@ -115,16 +119,24 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m export.engine", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m export.engine", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
         "--bundle", type=Path, default=Path(os.environ.get("EDGE_BUNDLE", "bundle")), help="default: $EDGE_BUNDLE, else ./bundle"
     )
-    parser.add_argument("--precision", choices=("fp32", "fp16", "int8"), default="fp16", help="the bundle must have it (default: %(default)s)")
-    parser.add_argument("--flavour", choices=("auto", *FLAVOURS), default="auto", help="auto: TensorRT where there is a GPU, else TensorRT-RTX")
+    parser.add_argument(
+        "--precision", choices=("fp32", "fp16", "int8"), default="fp16", help="the bundle must have it (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--flavour", choices=("auto", *FLAVOURS), default="auto", help="auto: TensorRT where there is a GPU, else TensorRT-RTX"
+    )
     parser.add_argument("--rebuild", action="store_true", help="build anew, whatever is there")
     parser.add_argument("--force", action="store_true", help="keep an engine whose check is past tolerance")
     parser.add_argument("--data", metavar="URI", help="normal footage to check (and calibrate) with (default: the built-in scene)")
-    parser.add_argument("--int8-mode", default="qdq", metavar="MODE", help="qdq: the bundle's graphs; calibrator: TensorRT 8.6 and 10 measure")
+    parser.add_argument(
+        "--int8-mode", default="qdq", metavar="MODE", help="qdq: the bundle's graphs; calibrator: TensorRT 8.6 and 10 measure"
+    )
     parser.add_argument("--streams", type=int, default=1, metavar="N", help="cameras that share one call (default: %(default)s)")
     parser.add_argument("--workspace-mb", type=int, default=1024, metavar="N", help="memory for layers at work (default: %(default)s)")
     parser.add_argument("--level", type=int, default=3, metavar="N", help="of optimisation, 0 to 5 (default: %(default)s)")
@@ -157,6 +169,8 @@ def _run(arguments: argparse.Namespace) -> int:
         for part, graph in zip(PARTS, (sheet.encoder, sheet.decoder), strict=True):
             print(f"  {part}.plan: {graph.plan_bytes / MEGABYTE:.1f} MB from {graph.onnx.file} in {graph.seconds:.1f} s")
     print(f"  {_describe_check(sheet)}")
+    if gpu is not None and not sheet.check.was_run:
+        print(f"  there is one here: build and check it with {make_command(bundle, arguments.precision, rebuild=True)}")
     return 0
 
 
@@ -168,13 +182,13 @@ def make_engine(build: EngineBuild, *, rebuild: bool) -> MadeEngine:
         BackendError: the graphs cannot be built, or the engine is past tolerance; what was there stays.
         SinkError: it cannot be written.
     """
-    remove_leftover_folders(build.bundle.path / ENGINES)
+    folder = engine_folder(build.bundle, build.library.flavour, build.library.version, build.sm, build.precision)
+    remove_leftover_folders(folder.parent)
     if not rebuild:
         found = find_engine(build.bundle, build.library.flavour, build.precision, build.machine)
         if found is not None:
             _check_settings(build, found)
             return MadeEngine(found, was_kept=True)
-    folder = engine_folder(build.bundle, build.library.flavour, build.library.version, build.sm, build.precision)
     choice = choose(build.library.trt, build.precision, build.settings)
     parts = _build_parts(build, choice)
     check = _check(build, choice, parts)
@@ -189,7 +203,7 @@ def _check_settings(build: EngineBuild, engine: Engine) -> None:
     if others:
         raise EngineMismatch(
             f"{engine.folder}: engine was built with {', '.join(others)}. "
-            f"Rebuild it: {make_command(build.bundle, build.precision, rebuild=True)}"
+            f"Rebuild it with the flags you gave: {make_command(build.bundle, build.precision, rebuild=True)}"
         )
 
 
@@ -197,9 +211,7 @@ def _build_parts(build: EngineBuild, choice: BuildChoice) -> list[BuiltPlan]:
     bundle, graphs = build.bundle, build.bundle.precision(choice.graphs)
     timing_cache = None
     if build.library.flavour == "tensorrt":  # TensorRT-RTX has none
-        name = f"{build.library.flavour}-{build.library.version}-sm{build.sm}.timing"
-        timing_cache = bundle.path / ENGINES / name
-        timing_cache.parent.mkdir(exist_ok=True)
+        timing_cache = bundle.path / ENGINES / f"tensorrt-{build.library.version}-sm{build.sm}.timing"
     float32_outputs = (
         tuple(dict.fromkeys(pool.query for pool in bundle.manifest.pools)),
         tuple(tensor.name for tensor in graphs.decoder.outputs),
@@ -214,8 +226,6 @@ def _build_parts(build: EngineBuild, choice: BuildChoice) -> list[BuiltPlan]:
 
 def _calibration_inputs(build: EngineBuild) -> tuple[list[Arrays], list[Arrays]]:
     """What encoder and decoder are given on the clips, from the graphs in float32."""
-    from edge_runtime.devices.host import HostDevice
-
     graphs = build.bundle.precision("fp32")
     encoder = OnnxRuntimeGraph(build.bundle, graphs.encoder)
     bank = HostDevice().open_stream(build.bundle, "calibration", smoothing_frames=1).bank
@@ -230,7 +240,7 @@ def _check(build: EngineBuild, choice: BuildChoice, plans: list[BuiltPlan]) -> E
         BackendError: it is past tolerance.
     """
     if build.gpu is None:
-        return EngineCheck(was_run=False, why_not="no NVIDIA GPU answers on this machine")
+        return EngineCheck(was_run=False, why_not="it was built on a machine without an NVIDIA GPU that answers")
     bundle = build.bundle
     yardstick = "fp32" if "fp32" in bundle.manifest.precisions else build.precision
     reference, built = bundle.precision(yardstick), bundle.precision(choice.graphs)
@@ -241,7 +251,7 @@ def _check(build: EngineBuild, choice: BuildChoice, plans: list[BuiltPlan]) -> E
         ]
         check = compare(bundle, build.precision, in_onnx, Halves(*halves), windows_of(bundle, build.clips))
         del halves  # engines go before the memory they run in
-    check = replace(check, yardstick=yardstick, clips=build.clips or SYNTHETIC_CLIPS)
+    check = replace(check, yardstick=yardstick, clips=redacted(build.clips or SYNTHETIC_CLIPS))
     if not check.is_within_tolerance and not build.keeps_misfit:
         raise BackendError(
             f"{bundle.path}: {build.precision} engine is past tolerance: {describe(check, build.precision)}. What was there stays. "

@@ -15,7 +15,17 @@ from edge_runtime.engines import Difference, EngineCheck
 from edge_runtime.errors import ConfigError
 from edge_runtime.stream import Arrays, Bank
 
-__all__ = ["SYNTHETIC_CLIPS", "TOLERANCES", "Halves", "Tolerance", "compare", "decoder_inputs", "describe", "rank_correlation", "windows_of"]
+__all__ = [
+    "SYNTHETIC_CLIPS",
+    "TOLERANCES",
+    "Halves",
+    "Tolerance",
+    "compare",
+    "decoder_inputs",
+    "describe",
+    "rank_correlation",
+    "windows_of",
+]
 
 SYNTHETIC_CLIPS = "synthetic:?clips=4&seed=9000&frames=40"
 MOST_WINDOWS = 64
@@ -135,7 +145,7 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> float | None:
 def _ranks(values: np.ndarray) -> np.ndarray:
     below = (values[:, None] > values).sum(axis=1)
     equal = (values[:, None] == values).sum(axis=1)
-    return below + (equal - 1) / 2
+    return np.asarray(below + (equal - 1) / 2)
 
 
 def _difference(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Difference:

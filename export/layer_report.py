@@ -32,8 +32,9 @@ def layers_of_engine(library: Library, plan: bytes) -> list[Any] | None:
 
 
 def write_report(origin: str, layers: list[Any]) -> bytes:
-    """`<part>.layers.json`; `from` is `engine` (fused, as it runs) or `network` (as it was parsed)."""
-    return json.dumps({"from": origin, "layers": layers}, indent=1).encode() + b"\n"
+    """`<part>.layers.json`, a line a layer; `from` is `engine` (fused, as it runs) or `network` (as it was parsed)."""
+    lines = ",\n  ".join(map(json.dumps, layers))
+    return f'{{\n "from": "{origin}",\n "layers": [\n  {lines}\n ]\n}}\n'.encode()
 
 
 def _outputs(layer: Any) -> list[dict[str, Any]]:

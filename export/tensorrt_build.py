@@ -100,6 +100,7 @@ def build_plan(library: Library, graph: BuildInput, choice: BuildChoice, setting
     if plan is None:
         raise BackendError(f"{graph.origin}: {library.title} cannot build it: {heard.reason}. {_advice(heard.reason, settings)}")
     if cache is not None and timing_cache is not None:
+        timing_cache.parent.mkdir(exist_ok=True)
         write_atomically(timing_cache, bytes(config.get_timing_cache().serialize()))
     flags = tuple(name for name, flag in trt.BuilderFlag.__members__.items() if config.get_flag(flag))
     return BuiltPlan(bytes(plan), layers_of_network(network), flags, fp32_layers, perf_counter() - started)
@@ -131,7 +132,9 @@ def _parse(library: Library, network: Any, logger: Any, graph: BuildInput) -> No
                 "Run the bundle with --backend onnxruntime, or export the model without that operator."
             )
     reason = parser.get_error(0).desc() if parser.num_errors else "no reason given"
-    raise BackendError(f"{graph.origin}: expected an ONNX graph that {library.title} reads, got: {reason.rstrip('.')}. Make the bundle again.")
+    raise BackendError(
+        f"{graph.origin}: expected an ONNX graph that {library.title} reads, got: {reason.rstrip('.')}. Make the bundle again."
+    )
 
 
 def _set_up(library: Library, builder: Any, config: Any, choice: BuildChoice, settings: EngineSettings) -> None:

@@ -1,16 +1,21 @@
-"""Which TensorRT there is: NVIDIA's own from JetPack or a workstation's packages, or TensorRT-RTX."""
+"""Which TensorRT there is: NVIDIA's own from JetPack or a workstation's packages, or TensorRT-RTX.
+
+`python -m export.tensorrt_library` says which, and fails where there is none.
+"""
 
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
+from edge_runtime.commands import run_command
 from edge_runtime.engines import FLAVOURS
 from edge_runtime.errors import BackendUnavailable
-from export.gpu import Gpu
+from export.gpu import Gpu, find_gpu
 
 __all__ = ["BuildLog", "Library", "load_library", "open_log"]
 
@@ -112,13 +117,24 @@ def _import(flavour: str) -> ModuleType:
 def _tensorrt() -> ModuleType:
     import tensorrt as trt
 
-    return trt
+    return cast(ModuleType, trt)
 
 
 def _tensorrt_rtx() -> ModuleType:
     import tensorrt_rtx as trt
 
-    return trt
+    return cast(ModuleType, trt)
+
+
+def _say_what_is_there() -> int:
+    gpu = find_gpu()
+    library = load_library("auto", gpu)
+    print(f"{library.title}; {gpu.name if gpu else 'no NVIDIA GPU answers'}")
+    return 0
 
 
 IMPORTS: dict[str, Callable[[], ModuleType]] = {"tensorrt": _tensorrt, "tensorrt-rtx": _tensorrt_rtx}
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(_say_what_is_there, is_debug=False))

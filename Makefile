@@ -23,8 +23,15 @@ CALIBRATE_FLAGS ?=
 
 # On a Jetson, NumPy, OpenCV and TensorRT are JetPack's: .venv sees them, and pip may not put others over them.
 JETSON ?= $(wildcard /etc/nv_tegra_release)
-venv_flags := $(if $(JETSON),--system-site-packages)
-run_packages := $(if $(JETSON),-e '.[video,report,alerts]' onnxruntime -c jetson-constraints.txt,-e '.[cpu,video,report,alerts]')
+ifneq ($(JETSON),)
+venv_flags := --system-site-packages
+run_packages := -e '.[video,report,alerts]' onnxruntime -c jetson-constraints.txt
+say_what_is_there := .venv/bin/edge-doctor || true
+else
+venv_flags :=
+run_packages := -e '.[cpu,video,report,alerts]'
+say_what_is_there := true
+endif
 
 run_bin := .venv/bin
 dev_bin := .venv-dev/bin
@@ -43,13 +50,13 @@ help:
 .venv/ready: pyproject.toml jetson-constraints.txt
 	$(PYTHON) -m venv $(venv_flags) .venv
 	$(run_bin)/pip install -q $(PIP_FLAGS) --disable-pip-version-check $(run_packages)
-	$(if $(JETSON),-$(run_bin)/edge-doctor)
+	@$(say_what_is_there)
 	touch $@
 
-# An engine can be built without a GPU by TensorRT-RTX, so that is what comes to a machine that has no TensorRT and is no Jetson.
+# Without a GPU it is TensorRT-RTX that builds engines, so that is what comes to a machine that has no TensorRT and is no Jetson.
 .venv/tensorrt: .venv/ready
-	@$(run_bin)/python -m export.tensorrt_library $(if $(JETSON),|| true,2>/dev/null || { echo 'no TensorRT here: installing TensorRT-RTX (95 MB)'; \
-	  $(run_bin)/pip install -q $(PIP_FLAGS) --disable-pip-version-check tensorrt-rtx-cu13; })
+	@$(run_bin)/python -m export.tensorrt_library || test -n '$(JETSON)' || { echo 'installing TensorRT-RTX (95 MB)'; \
+	  $(run_bin)/pip install -q $(PIP_FLAGS) --disable-pip-version-check tensorrt-rtx-cu13; }
 	@touch $@
 
 .venv-dev/ready: pyproject.toml

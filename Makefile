@@ -26,7 +26,7 @@ JETSON ?= $(wildcard /etc/nv_tegra_release)
 ifneq ($(JETSON),)
 venv_flags := --system-site-packages
 run_packages := -e '.[video,report,alerts]' onnxruntime -c jetson-constraints.txt
-say_what_is_there := .venv/bin/edge-doctor || true
+say_what_is_there := .venv/bin/edge-doctor --bundle bundles/synthetic-lite || true
 else
 venv_flags :=
 run_packages := -e '.[cpu,video,report,alerts]'

@@ -1,4 +1,4 @@
-"""The runtime and calibration must run on Python 3.10 (JetPack 6), whatever Python the tests run on."""
+"""The runtime, calibration and export must run on Python 3.10 (JetPack 6 builds engines), whatever Python the tests run on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-SOURCES = sorted(path for package in ("edge_runtime", "calibration") for path in Path(package).rglob("*.py"))
+SOURCES = sorted(path for package in ("edge_runtime", "calibration", "export") for path in Path(package).rglob("*.py"))
 
 # Modules, names of modules, and builtins that came with Python 3.11, 3.12 or 3.13.
 TOO_NEW = {

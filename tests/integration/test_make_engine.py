@@ -18,11 +18,13 @@ from tests.kit.commands import ROOT, Finished, edge_run, environment, error_of, 
 
 Toy = Callable[[str], Bundle]
 
+NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}  # what is built here is not run, also where it could be
+
 
 def make(*arguments: str, folder: Path = ROOT) -> Finished:
-    """Run make with this Python's environment in the place of .venv."""
+    """Run make with this Python's environment in the place of .venv, and no GPU."""
     there = ["-o", ".venv/ready", "-o", ".venv/tensorrt", f"run_bin={Path(sys.executable).parent}"]
-    variables = {name: value for name, value in environment().items() if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}}
+    variables = {name: value for name, value in environment().items() if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}} | NO_GPU
     process = subprocess.run(
         ["make", *arguments, *there], cwd=folder, env=variables, capture_output=True, text=True, timeout=60, check=False
     )
@@ -68,13 +70,13 @@ def test_bare_it_takes_the_default_bundle(tmp_path: Path, toy: Toy) -> None:
     [
         (("--precision", "fp16"), "expected precision 'fp16', the bundle has fp32"),
         (("--precision", "int8", "--int8-mode", "qdq"), "expected precision 'int8', the bundle has fp32"),
-        (("--precision", "fp32", "--flavour", "tensorrt"), "TensorRT: expected the module tensorrt, got"),
+        (("--precision", "fp32", "--flavour", "tensorrt"), "TensorRT"),
         (("--precision", "fp32", "--streams", "0"), "--streams: expected a whole number from 1 to 256, got 0"),
     ],
 )
 def test_what_cannot_be_built_is_said_in_a_line(toy: Toy, arguments: tuple[str, ...], said: str) -> None:
     bundle = toy("one_pool")
-    finished = run_module("export.engine", "--bundle", bundle.path, *arguments)
+    finished = run_module("export.engine", "--bundle", bundle.path, *arguments, variables=NO_GPU)
     assert said in error_of(finished)
     assert not (bundle.path / ENGINES).exists()
 
@@ -116,7 +118,7 @@ def test_edge_run_without_an_engine_says_which_command_makes_one(toy: Toy, tmp_p
 
 def test_edge_run_with_an_engine_says_that_it_does_not_run_them_yet(toy: Toy) -> None:
     bundle = toy("one_pool")
-    assert run_module("export.engine", "--bundle", bundle.path, "--precision", "fp32").code == 0
+    assert run_module("export.engine", "--bundle", bundle.path, "--precision", "fp32", variables=NO_GPU).code == 0
     command = ("--bundle", bundle.path, "--source", "synthetic:?frames=20")
     assert "builds engines and does not run them yet" in error_of(edge_run(*command, "--backend", "tensorrt-rtx"))
     assert edge_run(*command).code == 0  # a bundle with engines is still a bundle

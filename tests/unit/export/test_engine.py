@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -326,6 +327,7 @@ def test_a_dla_that_is_not_there_is_refused(ped2: Bundle) -> None:
         make(ped2, "fp16", dla_core=0)
 
 
+@pytest.mark.skipif(find_spec("tensorrt") is not None, reason="TensorRT is here")
 def test_tensorrt_is_asked_for_in_vain() -> None:
     with pytest.raises(BackendUnavailable, match=r"TensorRT: expected the module tensorrt, got .*JetPack"):
         load_library("tensorrt", None)

@@ -31,7 +31,7 @@ class BuildProgress:
     def __init__(self, title: str) -> None:
         self.is_interrupted = False
         self._phases: dict[str, _Phase] = {}
-        self._bar = tqdm(total=PARTS_OF_BAR, desc=title, disable=None, bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed} {postfix}")
+        self._bar = tqdm(total=PARTS_OF_BAR, desc=title, disable=None, bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}{postfix}")
 
     def start(self, name: str, parent: str | None, steps: int) -> None:
         self._phases[name] = _Phase(parent, max(steps, 1))
@@ -43,7 +43,11 @@ class BuildProgress:
         self._bar.update(max(int(PARTS_OF_BAR * self.share) - self._bar.n, 0))
 
     def finish(self, name: str) -> None:
-        self._phases.pop(name, None)
+        """A phase is complete; with the outermost one the bar is full."""
+        phase = self._phases.pop(name, None)
+        if phase is not None and phase.parent is None:
+            self._bar.set_postfix_str("", refresh=False)
+            self._bar.update(PARTS_OF_BAR - self._bar.n)
 
     def close(self) -> None:
         self._bar.close()

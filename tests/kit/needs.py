@@ -45,6 +45,12 @@ def _system_python_runs(line: str) -> bool:
         return False
 
 
+def _tensorrt_bindings() -> bool:
+    from tests.kit.tensorrt_bindings import are_available
+
+    return are_available()
+
+
 NEEDS = {
     "ped2": Need("UCSD Ped2 at PED2_DIR", _variable("PED2_DIR")),
     "footage": Need("the folder with vtest.avi at FOOTAGE_DIR", _variable("FOOTAGE_DIR")),
@@ -60,5 +66,8 @@ NEEDS = {
     "system_opencv": Need(
         "an OpenCV with GStreamer, and venv, for /usr/bin/python3: apt-get install python3-opencv python3-venv gstreamer1.0-plugins-good",
         _system_python("import cv2, re; assert re.search(r'GStreamer: +YES', cv2.getBuildInformation())"),
+    ),
+    "tensorrt_bindings": Need(
+        "TensorRT's bindings for this Python (7 MB from the package index, kept in its environment), gcc and binutils", _tensorrt_bindings
     ),
 }

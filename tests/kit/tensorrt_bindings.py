@@ -1,7 +1,8 @@
 """TensorRT's real Python bindings, of every release the project speaks to, on a machine without TensorRT.
 
-The bindings are small wheels of the package index; what they miss are TensorRT's libraries. Empty ones take their place: they export the few functions the
-bindings link to, each returning 0. Then the module imports with its true names, enums and signatures; only making a builder or a runtime fails.
+The bindings are small wheels of the package index; what they miss are TensorRT's libraries. Empty ones take their place: they export
+the few functions the bindings link to, each returning 0. Then the module imports with its true names, enums and signatures; only making
+a builder or a runtime fails.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ CACHE = Path(sys.prefix) / "tensorrt-bindings"
 LIBRARY = re.compile(r"\(NEEDED\).*\[(lib(?:nv|tensorrt)\S+)\]")
 FUNCTION = re.compile(r"(?:create|get|init)[A-Z][^@]*|_ZN\d+nv\w+parser[^@]*")
 
-# The module is the owner `trt`, a class of it the owner of its members. A member is what reading it gives, or calling it where it is a method: `trt.X` is the
-# class X, `X` an instance of it, `` anything else, `?` unknown.
+# The module is the owner `trt`, a class of it the owner of its members. A member is what reading it gives, or calling it if it is a method:
+# `trt.X` is the class X, `X` an instance of it, an empty one anything else, `?` unknown.
 DUMP = r"""
 import importlib, inspect, json, re, sys
 

@@ -6,6 +6,8 @@ import functools
 import os
 import shutil
 import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -45,6 +47,13 @@ def _system_python_runs(line: str) -> bool:
         return False
 
 
+@functools.cache
+def _package_index() -> bool:
+    with tempfile.TemporaryDirectory() as folder:
+        download = ["download", "-q", "--no-deps", "--no-cache-dir", "--retries", "0", "--timeout", "10", "-d", folder, "threadpoolctl"]
+        return subprocess.run([sys.executable, "-m", "pip", *download], capture_output=True, timeout=60, check=False).returncode == 0
+
+
 def _tensorrt_bindings() -> bool:
     from tests.kit.tensorrt_bindings import are_available
 
@@ -67,6 +76,7 @@ NEEDS = {
         "an OpenCV with GStreamer, and venv, for /usr/bin/python3: apt-get install python3-opencv python3-venv gstreamer1.0-plugins-good",
         _system_python("import cv2, re; assert re.search(r'GStreamer: +YES', cv2.getBuildInformation())"),
     ),
+    "package_index": Need("an answer from pip's package index", _package_index),
     "tensorrt_bindings": Need(
         "TensorRT's bindings for this Python (7 MB from the package index, kept in its environment), gcc and binutils", _tensorrt_bindings
     ),

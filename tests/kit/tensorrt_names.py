@@ -19,12 +19,12 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from tests.kit.tensorrt_bindings import Names
 
-__all__ = ["CONVENTIONS", "Use", "uses_in"]
+__all__ = ["CONVENTIONS", "Use", "examined", "uses_in"]
 
 MODULES = {"tensorrt", "tensorrt_rtx"}
 
@@ -61,6 +61,7 @@ class Use:
         where: path and line.
         function: the outermost function or method around it, or `` at the top of the module.
         is_question: only asks whether the name is there (`hasattr`, or `getattr` with a default).
+        is_negated: the question is `not hasattr`.
     """
 
     owner: str
@@ -68,17 +69,22 @@ class Use:
     where: str
     function: str
     is_question: bool = False
+    is_negated: bool = False
+
+
+def examined(sources: Mapping[str, str]) -> dict[str, str]:
+    """Those of some modules, path to source, that touch TensorRT."""
+    return {path: source for path, source in sources.items() if _touches_tensorrt(ast.parse(source))}
 
 
 def uses_in(sources: Mapping[str, str], names: Names) -> list[Use]:
-    """Every use of TensorRT in some modules, in their order.
+    """Every use of TensorRT in modules that touch it, in their order.
 
     Args:
-        sources: path to source of the modules, read together: one may get its objects from another's functions and dataclasses.
+        sources: path to source, read together: one module may get its objects from another's functions and dataclasses.
         names: of all releases together.
     """
     trees = {path: ast.parse(source) for path, source in sources.items()}
-    trees = {path: tree for path, tree in trees.items() if _touches_tensorrt(tree)}
     reader = _Reader(names)
     for tree in trees.values():
         reader.learn_returns(tree)
@@ -102,6 +108,7 @@ class _Reader(ast.NodeVisitor):
     functions: list[str] = field(default_factory=list)
     bases: list[str] = field(default_factory=list)
     uses: list[Use] = field(default_factory=list)
+    negated: ast.expr | None = None
 
     def learn_returns(self, tree: ast.Module) -> None:
         for node in ast.walk(tree):
@@ -161,7 +168,7 @@ class _Reader(ast.NodeVisitor):
         kind = _annotated(node.annotation)
         if node.value is not None:
             self.visit(node.value)
-            kind = self._kind(node.value) or kind
+            kind = kind or self._kind(node.value)
         self.visit(node.target)
         self._assign(node.target, kind)
 
@@ -204,6 +211,10 @@ class _Reader(ast.NodeVisitor):
             return
         self._use(self._kind(node.value), node.attr, node)
 
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> None:
+        self.negated = node.operand if isinstance(node.op, ast.Not) else None
+        self.generic_visit(node)
+
     def visit_Call(self, node: ast.Call) -> None:
         self.generic_visit(node)
         if isinstance(node.func, ast.Name) and node.func.id in {"getattr", "hasattr", "setattr"}:
@@ -212,10 +223,10 @@ class _Reader(ast.NodeVisitor):
             self._use(self._kind(node.args[0]), str(name), node, is_question=asks)
 
     def _use(self, owner: str, name: str, node: ast.AST, *, is_question: bool = False) -> None:
-        if owner != FOREIGN:
+        if owner and owner[0] not in "[(":
             function = self.functions[0] if self.functions else ""
             where = f"{self.path}:{getattr(node, 'lineno', 0)}"
-            self.uses.append(Use(owner.removeprefix("trt."), name, where, function, is_question))
+            self.uses.append(Use(owner.removeprefix("trt."), name, where, function, is_question, node is self.negated))
 
     # What something is
 
@@ -230,6 +241,8 @@ class _Reader(ast.NodeVisitor):
                 return self._member(self._kind(value), name)
             case ast.Call(func=ast.Name(id="import_module") | ast.Attribute(attr="import_module"), args=[argument, *_]):
                 return "trt" if self._may_name_tensorrt(argument) else FOREIGN
+            case ast.Call(func=ast.Attribute(attr="enter_context"), args=[manager]):
+                return self._kind(manager)
             case ast.Call(func=function, args=arguments):
                 return self._result(function, arguments)
             case ast.Subscript(value=value):
@@ -240,6 +253,10 @@ class _Reader(ast.NodeVisitor):
                 return self._kind(body) or self._kind(otherwise)
             case ast.NamedExpr(value=value):
                 return self._kind(value)
+            case ast.ListComp(elt=element) | ast.GeneratorExp(elt=element) | ast.DictComp(value=element) | ast.List(elts=[element, *_]):
+                return _many(self._kind(element))
+            case ast.Tuple(elts=elements):
+                return _tuple(map(self._kind, elements))
         return FOREIGN
 
     def _may_name_tensorrt(self, argument: ast.expr) -> bool:
@@ -261,6 +278,9 @@ class _Reader(ast.NodeVisitor):
 
     def _element(self, node: ast.expr) -> str:
         kind = self._kind(node)
+        if kind[:1] in {"[", "("}:
+            [*kinds] = set(kind[1:-1].split("|"))
+            return kinds[0] if len(kinds) == 1 else OPAQUE
         return kind if kind in {FOREIGN, OPAQUE} else self._member(kind, "__getitem__")
 
     def _assign(self, target: ast.expr, kind: str) -> None:
@@ -270,8 +290,9 @@ class _Reader(ast.NodeVisitor):
             case ast.Attribute(value=ast.Name(id="self"), attr=name):
                 _keep(self.fields, name, _named(name, kind))
             case ast.Tuple(elts=elements) | ast.List(elts=elements):
-                for element in elements:
-                    self._assign(element, OPAQUE if kind == OPAQUE else FOREIGN)
+                kinds = kind[1:-1].split("|") if kind.startswith("(") else [OPAQUE if kind == OPAQUE else FOREIGN] * len(elements)
+                for element, part in zip(elements, kinds, strict=False):
+                    self._assign(element, part)
 
     def _bind(self, name: str, kind: str) -> None:
         _keep(self.scopes[-1], name, _named(name, kind))
@@ -311,7 +332,19 @@ def _annotated(annotation: ast.expr | None) -> str:
             return name
         case ast.Subscript(value=ast.Name(id="dict" | "Mapping")):
             return FOREIGN
+        case ast.Subscript(value=ast.Name(id="tuple"), slice=ast.Tuple(elts=elements)):
+            return _tuple(map(_annotated, elements))
     return OPAQUE if any(isinstance(node, ast.Name) and node.id in {"Any", "ModuleType"} for node in ast.walk(annotation)) else FOREIGN
+
+
+def _many(kind: str) -> str:
+    """A list of what is all the same; a tuple's parts may differ."""
+    return f"[{kind}]" if kind else FOREIGN
+
+
+def _tuple(kinds: Iterable[str]) -> str:
+    parts = list(kinds)
+    return f"({'|'.join(parts)})" if any(parts) else FOREIGN
 
 
 def _named(name: str, kind: str) -> str:

@@ -99,7 +99,8 @@ if monitor is not None:
 logger, heard = open_log(trt)
 logger.log(trt.ILogger.ERROR, "no luck.")
 logger.log(trt.ILogger.INFO, "by the way")
-print(json.dumps([isinstance(monitor, getattr(trt, "IProgressMonitor", ())), hasattr(config, "progress_monitor"), progress.share, heard.errors]))
+is_monitor = isinstance(monitor, getattr(trt, "IProgressMonitor", ()))
+print(json.dumps([is_monitor, hasattr(config, "progress_monitor"), progress.share, heard.errors]))
 """
 
 EXAMPLE = """

@@ -11,6 +11,8 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tests.kit.python_floor import floor_python
+
 __all__ = ["NEEDS", "Need"]
 
 
@@ -77,6 +79,7 @@ NEEDS = {
         _system_python("import cv2, re; assert re.search(r'GStreamer: +YES', cv2.getBuildInformation())"),
     ),
     "package_index": Need("an answer from pip's package index", _package_index),
+    "python3_10": Need("a Python 3.10 with venv, as python3.10 or pyenv's", lambda: floor_python() is not None),
     "tensorrt_bindings": Need(
         "TensorRT's bindings for this Python (7 MB from the package index, kept in its environment), gcc and binutils", _tensorrt_bindings
     ),

@@ -1,7 +1,7 @@
-"""What runs on a Jetson must run on Python 3.10 (JetPack 6), whatever Python the tests run on: runtime, calibration, and the builder of engines.
+"""What runs on a Jetson must run on Python 3.10 (JetPack 6), whatever Python the tests run on: runtime, calibration, builder of engines.
 
-Where the machine has a 3.10, the unit tests of runtime and calibration run on it. Elsewhere remain the grammar, the names below, and what mypy
-knows of 3.10's standard library.
+Where the machine has a 3.10, the unit tests of runtime and calibration run on it. Elsewhere remain the grammar, the names below, and what
+mypy knows of 3.10's standard library.
 """
 
 from __future__ import annotations

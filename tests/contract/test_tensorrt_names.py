@@ -171,7 +171,8 @@ def test_what_was_decided_elsewhere_is_used() -> None:
 
 def test_no_misspelling_in_the_code_goes_unnoticed() -> None:
     sources = _sources()
-    unnoticed = [use for use in _uses(sources) if not any(f"{use.name}x" in mistake for mistake in _mistakes(_misspelt(sources, use)))]
+    uses = {(use.where.partition(":")[0], use.owner, use.name): use for use in _uses(sources)}
+    unnoticed = [use for use in uses.values() if not any(f"{use.name}x:" in mistake for mistake in _mistakes(_misspelt(sources, use)))]
     assert unnoticed == []
 
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -74,7 +75,7 @@ class Use:
 
 def examined(sources: Mapping[str, str]) -> dict[str, str]:
     """Those of some modules, path to source, that touch TensorRT."""
-    return {path: source for path, source in sources.items() if _touches_tensorrt(ast.parse(source))}
+    return {path: source for path, source in sources.items() if _touches_tensorrt(_parsed(source))}
 
 
 def uses_in(sources: Mapping[str, str], names: Names) -> list[Use]:
@@ -84,7 +85,7 @@ def uses_in(sources: Mapping[str, str], names: Names) -> list[Use]:
         sources: path to source, read together: one module may get its objects from another's functions and dataclasses.
         names: of all releases together.
     """
-    trees = {path: ast.parse(source) for path, source in sources.items()}
+    trees = {path: _parsed(source) for path, source in sources.items()}
     reader = _Reader(names)
     for tree in trees.values():
         reader.learn_returns(tree)
@@ -296,6 +297,11 @@ class _Reader(ast.NodeVisitor):
 
     def _bind(self, name: str, kind: str) -> None:
         _keep(self.scopes[-1], name, _named(name, kind))
+
+
+@functools.cache
+def _parsed(source: str) -> ast.Module:
+    return ast.parse(source)
 
 
 def _touches_tensorrt(tree: ast.Module) -> bool:

@@ -29,7 +29,7 @@ __all__ = ["CONVENTIONS", "Use", "examined", "uses_in"]
 
 MODULES = {"tensorrt", "tensorrt_rtx"}
 
-# What an `Any` of that name is. An empty one is not TensorRT's.
+# What an `Any` of that name is.
 CONVENTIONS = {
     "trt": "trt",
     "builder": "Builder",
@@ -60,7 +60,7 @@ class Use:
         owner: as in the bindings' names: `trt`, a class of it, or `?` where it cannot be told.
         name: `?` where it is computed.
         where: path and line.
-        function: the outermost function or method around it, or `` at the top of the module.
+        function: the outermost function or method around it, after its path; the path alone at the top of the module.
         is_question: only asks whether the name is there (`hasattr`, or `getattr` with a default).
         is_negated: the question is `not hasattr`.
     """
@@ -225,7 +225,7 @@ class _Reader(ast.NodeVisitor):
 
     def _use(self, owner: str, name: str, node: ast.AST, *, is_question: bool = False) -> None:
         if owner and owner[0] not in "[(":
-            function = self.functions[0] if self.functions else ""
+            function = f"{self.path}:{self.functions[0]}" if self.functions else self.path
             where = f"{self.path}:{getattr(node, 'lineno', 0)}"
             self.uses.append(Use(owner.removeprefix("trt."), name, where, function, is_question, node is self.negated))
 

@@ -17,7 +17,6 @@ import pytest
 from tests.kit.commands import ROOT
 from tests.kit.python_floor import floor_environment
 
-
 SOURCES = sorted(path for package in ("edge_runtime", "calibration", "export") for path in Path(package).rglob("*.py"))
 
 # Modules, names of modules, and builtins that came with Python 3.11, 3.12 or 3.13.

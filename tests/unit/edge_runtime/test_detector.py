@@ -16,7 +16,7 @@ from edge_runtime.frames import Frame
 from edge_runtime.manifest import Manifest
 from edge_runtime.score import Score
 from edge_runtime.stream import Stream
-from tests.kit.toy_bundles import rewrite_manifest, with_gate
+from tests.kit.changed_bundles import rewrite_manifest, with_gate
 
 Toy = Callable[[str], Bundle]
 TOYS = ("one_pool", "two_banks", "three_pools")

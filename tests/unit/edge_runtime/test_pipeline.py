@@ -19,7 +19,7 @@ from edge_runtime.score import Event, Score
 from edge_runtime.state import StateStore
 from edge_runtime.stream import Stream
 from edge_runtime.summary import Progress
-from tests.kit.toy_bundles import rewrite_manifest
+from tests.kit.changed_bundles import rewrite_manifest
 
 Toy = Callable[[str], Bundle]
 

@@ -11,6 +11,8 @@ EPOCHS ?=
 RESUME ?=
 FALSE_ALARMS_PER_HOUR ?= 1
 PYTEST_FLAGS ?=
+# Many tests wait for cameras and brokers; three processes keep two cores busy.
+TEST_PROCESSES ?= 3
 DEMO_SEEDS := synthetic:?clips=5&seed=0&frames=400
 BENCH_FLAGS ?=
 BUNDLE_FLAGS ?=
@@ -91,7 +93,7 @@ check: .venv-dev/ready
 	$(dev_bin)/lint-imports
 
 test: check
-	$(dev_bin)/python -m pytest $(PYTEST_FLAGS)
+	$(dev_bin)/python -m pytest -n $(TEST_PROCESSES) $(PYTEST_FLAGS)
 
 bench: .venv-dev/ready
 	$(dev_bin)/python -m benchmarks $(BENCH_FLAGS)

@@ -16,9 +16,10 @@ from edge_runtime.detector import Detector
 from edge_runtime.errors import EdgeError
 from edge_runtime.frames import Frame
 from edge_runtime.losses import Losses
+from edge_runtime.rate_watch import RateWatch
 from edge_runtime.score import Event, Score
 from edge_runtime.sinks import Sink
-from edge_runtime.sources import LiveSource, Source
+from edge_runtime.sources import BREAKING_EVENTS, LiveSource, Source
 from edge_runtime.state import StateStore
 from edge_runtime.stream import Stream
 from edge_runtime.summary import Percentiles, Progress, Summary
@@ -69,6 +70,7 @@ class Pipeline:
         self._on_round = on_round
         self._losses = Losses()
         self._alarms = AlarmTracker(detector.threshold, detector.bundle.precision(detector.precision).threshold.hold_s)
+        self._rate = RateWatch(detector.bundle.manifest.fps) if source.is_live else None
         self._latencies_ms: deque[float] = deque(maxlen=LATENCIES_KEPT)
         self._sinks_ms = 0.0
         self._seconds = 0.0
@@ -154,7 +156,7 @@ class Pipeline:
         return perf_counter() - (monotonic() - frame.time_s) if self._source.is_live else started
 
     def _note_source(self, event: Event) -> None:
-        if event.event == "source_lost":
+        if event.event in BREAKING_EVENTS:
             self._end_alarm()
         self._write_event(event)
 
@@ -164,6 +166,8 @@ class Pipeline:
         reason = self._stream.window.gap_before(frame)
         if reason is not None:
             self._note_gap(frame, reason)
+        if self._rate is not None:
+            self._rate.look(frame)
         was_frozen = self._stream.bank.is_frozen
         [score] = self._detector.step([(self._stream, frame)])
         self.progress.frames += 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 from edge_runtime.commands import EXIT_INTERRUPTED, run_command, set_up_logging
 from edge_runtime.commands.camera_flags import add_camera_flags, camera_options, source_uri
 from edge_runtime.commands.output_flags import add_output_flags, check_output_flags, open_sinks
+from edge_runtime.commands.signals import StopSignals
 
 if TYPE_CHECKING:
     from edge_runtime.bundle import Bundle
@@ -30,7 +30,7 @@ EPILOG = """examples:
   edge-run --source synthetic: --bundle bundles/synthetic-lite --out runs/demo --save-video
   edge-run --source gate.mp4 --bundle bundles/gate --out runs/gate
   edge-run --camera 0 --bundle bundles/gate --state /var/lib/edge
-  edge-run --source rtsp://user:password@10.0.0.7/stream1 --bundle bundles/gate --out runs/gate --wait
+  EDGE_SOURCE=rtsp://user:password@10.0.0.7/stream1 edge-run --bundle bundles/gate --out runs/gate --wait
 
 cameras: camera:0, /dev/video0, v4l2:///dev/v4l/by-id/…, csi://0, gst:PIPELINE, rtsp://…, http://… (MJPEG).
 Without --camera and --source, $EDGE_SOURCE is taken: a password there is not seen in the list of processes.
@@ -98,7 +98,8 @@ def _run(arguments: argparse.Namespace) -> int:
         threads=arguments.threads,
     )
     detector.keeps_error_maps = arguments.save_video or arguments.events is not None
-    source = _open_source(arguments, bundle)
+    with signals.interrupting():
+        source = _open_source(arguments, bundle)
     service = Service()
     stream = detector.open_stream(arguments.stream or source.stream)
     state = _open_state(arguments, bundle, stream)
@@ -149,14 +150,15 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _open_source(arguments: argparse.Namespace, bundle: Bundle) -> Source:
+    from edge_runtime.rate_watch import holds_at
     from edge_runtime.sources import open_source
     from edge_runtime.sources.address import is_live
 
     uri = source_uri(arguments)
     calibrated = bundle.manifest.fps
-    fps = arguments.fps or (calibrated if is_live(uri) else None)
+    fps = calibrated if arguments.fps is None and is_live(uri) else arguments.fps
     source = open_source(uri, fps=fps, loop=arguments.loop, stream=arguments.stream, camera=camera_options(arguments))
-    if source.fps and not 0.8 <= source.fps / calibrated <= 1.25:
+    if source.fps and not holds_at(source.fps, calibrated):
         print(
             f"warning: {source.uri} has {source.fps:g} frames per second, the bundle was calibrated at {calibrated:g}: its threshold and "
             "smoothing do not hold. Calibrate it on this camera: make calibrate",
@@ -175,33 +177,6 @@ def _open_state(arguments: argparse.Namespace, bundle: Bundle, stream: Stream) -
         note = "; it is frozen: it drifted past its limit" if stream.bank.is_frozen else ""
         print(f"memory restored from {state.path}{note}", file=sys.stderr)
     return state
-
-
-class StopSignals:
-    """The first Ctrl-C or SIGTERM lets the frame at hand finish; a second one interrupts it, but never the closing of files.
-
-    It is on guard before anything is loaded: an exception raised while a library begins could be lost there, a note cannot.
-    """
-
-    def __init__(self) -> None:
-        self._pipeline: Pipeline | None = None
-        self._received = 0
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._receive)
-
-    def guard(self, pipeline: Pipeline) -> None:
-        """From now on it is this pipeline that is stopped; at once, if a signal has come."""
-        self._pipeline = pipeline
-        if self._received:
-            pipeline.stop()
-
-    def _receive(self, *_: object) -> None:
-        self._received += 1
-        is_closing = self._pipeline is not None and self._pipeline.is_closing
-        if self._received > 1 and not is_closing:
-            raise KeyboardInterrupt
-        if self._pipeline is not None:
-            self._pipeline.stop()
 
 
 def _write_results(pipeline: Pipeline, arguments: argparse.Namespace) -> None:

@@ -115,12 +115,13 @@ def _scores(out: Path) -> Sink:
 
 
 def _clear(out: Path) -> None:
-    """Make the folder, without what a run before left: it would not belong to the new scores."""
-    from edge_runtime.files import unwritable
+    """Make the folder, without what a run before left, killed or not: it would not belong to the new scores."""
+    from edge_runtime.files import remove_leftovers, unwritable
 
     try:
         out.mkdir(parents=True, exist_ok=True)
         for left in LEFT_BY_A_RUN:
             (out / left).unlink(missing_ok=True)
+            remove_leftovers(out / left)
     except OSError as error:
         raise unwritable(out, error) from error

@@ -15,8 +15,9 @@ import numpy as np
 from edge_runtime.errors import ConfigError
 from edge_runtime.frames import Frame
 from edge_runtime.opencv import opencv
+from edge_runtime.pyav import pyav
 from edge_runtime.score import Event, Score
-from edge_runtime.sinks.h264 import H264Settings, Mp4File, even, pyav
+from edge_runtime.sinks.h264 import H264Settings, Mp4File, even
 from edge_runtime.sinks.heat_map import HeatMap
 
 __all__ = ["AnnotatedVideoSink"]

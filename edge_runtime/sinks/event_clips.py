@@ -11,10 +11,10 @@ import numpy as np
 
 from edge_runtime.errors import ConfigError, SinkError
 from edge_runtime.frames import Frame
+from edge_runtime.pyav import pyav
 from edge_runtime.score import Event, Score
 from edge_runtime.sinks.event_recording import Recording, ScoredFrame
 from edge_runtime.sinks.event_store import EventStore
-from edge_runtime.sinks.h264 import pyav
 from edge_runtime.sinks.heat_map import HeatMap
 from edge_runtime.sinks.packets import FrameEncoder, PacketRing
 

@@ -55,7 +55,7 @@ class EventStore:
         self.folder = Path(folder)
         self._capacity = capacity_mb * _BYTES_PER_MB
         try:
-            self.folder.mkdir(exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
             _remove_leftovers(self.folder)
         except OSError as error:
             raise unwritable(self.folder, error) from error
@@ -69,7 +69,7 @@ class EventStore:
         path = self.folder / event_folder_name(alarm)
         hidden = _hidden_in(self.folder)
         try:
-            self.folder.mkdir(exist_ok=True)  # somebody may have tidied up
+            self.folder.mkdir(parents=True, exist_ok=True)  # somebody may have tidied up
             hidden.mkdir()
             return EventFolder(hidden, path, _lock(hidden))
         except OSError as error:

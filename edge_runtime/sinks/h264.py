@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from edge_runtime.errors import BackendUnavailable
 from edge_runtime.files import move_into_place, path_beside, unwritable
 from edge_runtime.opencv import opencv
+from edge_runtime.pyav import pyav
 
-__all__ = ["EncodedFrame", "H264Settings", "Mp4File", "even", "pyav", "video_frame"]
+__all__ = ["EncodedFrame", "H264Settings", "Mp4File", "even", "video_frame"]
 
 _LARGEST_DENOMINATOR = 1001
 
@@ -147,23 +147,3 @@ def video_frame(av: ModuleType, image: np.ndarray) -> Any:
 def even(length: float) -> int:
     """The nearest length that 4:2:0 colour can hold."""
     return max(2, 2 * round(length / 2))
-
-
-def pyav(purpose: str) -> ModuleType:
-    """The av module.
-
-    Raises:
-        BackendUnavailable: it is not installed, or was built without an H.264 encoder.
-    """
-    try:
-        import av
-    except ImportError as error:
-        raise BackendUnavailable(
-            f"{purpose}: expected the module av, got '{error}'. Install it: pip install 'edge-runtime[video]'"
-        ) from error
-    if "libx264" not in av.codecs_available:
-        raise BackendUnavailable(
-            f"{purpose}: expected a PyAV with the encoder libx264, got one without. "
-            "Install the wheel, which has it: pip install --force-reinstall --only-binary av 'edge-runtime[video]'"
-        )
-    return av

@@ -7,7 +7,7 @@ import os
 import re
 import socket
 from dataclasses import dataclass, field
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from edge_runtime.errors import ConfigError
 
@@ -59,8 +59,8 @@ class MqttAddress:
 
     @property
     def file_name(self) -> str:
-        """For what waits to be sent there."""
-        return f"mqtt-{re.sub(r'[^A-Za-z0-9.-]', '_', self.base)}.jsonl"
+        """For what waits to be sent there; another for every base, because what one stream left is no other's to send."""
+        return f"mqtt-{quote(self.base, safe='')}.jsonl"
 
     def topic(self, name: str) -> str:
         """A topic under the base."""

@@ -18,7 +18,8 @@ import numpy as np
 from edge_runtime.errors import SinkError
 from edge_runtime.frames import Frame
 from edge_runtime.opencv import opencv
-from edge_runtime.sinks.h264 import EncodedFrame, H264Settings, even, pyav, video_frame
+from edge_runtime.pyav import pyav
+from edge_runtime.sinks.h264 import EncodedFrame, H264Settings, even, video_frame
 
 __all__ = ["TICKS_PER_S", "FrameEncoder", "PacketRing"]
 

@@ -24,7 +24,7 @@ from edge_runtime.sinks.rows import encode_row
 
 __all__ = ["WebhookSink"]
 
-POSTED = ("alarm_start", "alarm_end", "source_lost", "reconnect", "memory_frozen")
+POSTED = ("alarm_start", "alarm_end", "source_lost", "reconnect", "picture_frozen", "picture_moves", "filler", "memory_frozen")
 
 _PAUSE_S = (0.5, 30.0)  # between tries: doubled from the first to the second
 _LONGEST_RETRY_AFTER_S = 120.0

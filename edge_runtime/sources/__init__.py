@@ -18,7 +18,10 @@ from edge_runtime.score import Event
 if TYPE_CHECKING:
     from edge_runtime.sources.address import CameraOptions
 
-__all__ = ["LiveSource", "Source", "SourceHealth", "clip_uris", "open_source"]
+__all__ = ["BREAKING_EVENTS", "LiveSource", "Source", "SourceHealth", "clip_uris", "open_source"]
+
+# After these the frames to come do not lead on from those before: what is open ends at once, not when they come.
+BREAKING_EVENTS = ("source_lost", "picture_frozen", "filler")
 
 
 class Source(Protocol):
@@ -123,7 +126,7 @@ def open_source(
         default_fps: frames per second of footage that does not say.
         loop: begin again after the last frame (files and folders), with a gap between the rounds.
         stream: name of the stream; made from the URI where None.
-        camera: what is asked of a camera.
+        camera: what is asked of a camera; footage is what it is.
 
     Raises:
         SourceOpenError: nothing there, nothing readable in it, or no such camera.
@@ -135,8 +138,12 @@ def open_source(
             raise ConfigError(
                 f"fps: expected a positive number of frames per second, got {rate}. Say the rate of the footage, as in --fps 10"
             )
+    if stream is not None and not stream.isprintable():
+        raise ConfigError(f"stream: expected a name of letters that can be printed, got {stream!r}. Choose another, as in --stream gate")
     from edge_runtime.sources.address import is_live
 
+    if camera is not None and not is_live(uri):
+        camera.refuse_for_footage()
     if uri.startswith("synthetic:"):
         from edge_runtime.sources.synthetic import SyntheticSource
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from edge_runtime.errors import ConfigError
 
@@ -23,8 +23,13 @@ __all__ = ["CODECS", "FLIPS", "Address", "CameraOptions", "is_live", "parse_addr
 CODECS = ("h264", "h265", "mjpeg", "yuyv", "nv12")
 FLIPS = ("none", "horizontal", "vertical", "rotate-180", "clockwise", "counterclockwise")
 NETWORK_SCHEMES = ("rtsp", "rtsps", "http", "https")
-SECRET_KEYS = ("auth", "key", "pass", "password", "pwd", "secret", "sig", "signature", "token", "user", "username")
+# As cameras call them; `usr` and `loginpas` are real.
+SECRET_KEYS = (
+    *("apikey", "auth", "key", "loginpas", "loginuse", "pass", "passwd", "password", "pwd", "secret", "sig", "signature", "token"),
+    *("user", "username", "usr"),
+)
 HIDDEN = "***"
+QUICKEST_OPEN_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,22 @@ class CameraOptions:
         if not 0.1 <= self.stall_s <= 3600:
             raise ConfigError(f"stall_s: expected seconds between 0.1 and 3600, got {self.stall_s}. Five suit most cameras.")
 
+    @property
+    def open_s(self) -> float:
+        """Seconds that opening may take: the first key frame takes its time, however soon a silent camera counts as lost."""
+        return max(self.stall_s, QUICKEST_OPEN_S)
+
+    def refuse_for_footage(self) -> None:
+        """What only a camera can be asked for would have no effect on footage.
+
+        Raises:
+            ConfigError: it is asked for.
+        """
+        asked = {"width": self.width, "height": self.height, "rate": self.rate, "codec": self.codec, "flip": self.flip != "none"}
+        names = [name for name, is_asked in asked.items() if is_asked]
+        if names:
+            raise ConfigError(f"{', '.join(names)}: expected a camera, got footage, which is taken as it lies. Leave it out.")
+
 
 def is_live(uri: str) -> bool:
     """Whether a URI is that of a camera, by its form alone."""
@@ -113,8 +134,11 @@ def parse_address(uri: str) -> Address:
 
 
 def redacted(uri: str) -> str:
-    """A URI, or a text with URIs in it, without user names, passwords and other secrets."""
-    text = re.sub(r"\b([a-zA-Z][a-zA-Z0-9+.-]*://)[^\s/?#\"']*@", rf"\1{HIDDEN}@", uri)
+    """A URI, or a text with URIs in it, without user names, passwords and other secrets.
+
+    A password with `/`, `?` or `#` in it, as people type them, ends at the last @ all the same: rather too much is hidden than too little.
+    """
+    text = re.sub(r"\b([a-zA-Z][a-zA-Z0-9+.-]*:/+)[^\s\"]*@", rf"\1{HIDDEN}@", uri)
     return re.sub(rf"(?i)\b((?:[\w-]*[_-])?(?:{'|'.join(SECRET_KEYS)}|id|pw)=)(\"[^\"]*\"|[^\s&\"'!]+)", _hide_secret, text)
 
 
@@ -157,15 +181,21 @@ def _network(uri: str) -> Address:
     try:
         parts = urlsplit(uri)
         host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        raise ConfigError(f"{redacted(uri)}: expected an address, got one that cannot be read ({error}).") from error
+    except ValueError:  # which quotes what may be a password
+        raise ConfigError(
+            f"{_all_hidden(uri)}: expected an address, got one that cannot be read. Write / ? # [ ] in a password as %2F %3F %23 %5B %5D."
+        ) from None
     if not host or re.search(r"[\s\"'\\]", uri):
         raise ConfigError(
-            f"{redacted(uri)}: expected an address with a host and without blanks or quotes, as in rtsp://camera.local/stream."
+            f"{_all_hidden(uri)}: expected an address with a host and without blanks or quotes, as in rtsp://camera.local/stream."
         )
-    path = parts.path.strip("/").replace("/", "-")
-    query = urlencode([(key, HIDDEN if key.lower() in SECRET_KEYS else value) for key, value in parse_qsl(parts.query)], safe=HIDDEN)
-    place = parts.netloc.rpartition("@")[2]
-    who = f"{HIDDEN}@" if "@" in parts.netloc else ""
-    shown = urlunsplit((parts.scheme, who + place, parts.path, query, ""))
-    return Address("network", uri, shown, quote("-".join(filter(None, (place.replace(":", "-"), path))), safe="-._[]"))
+    shown = redacted(urlunsplit(parts))
+    place = shown.partition("://")[2].rpartition("@")[2]
+    name = re.sub(r"[?#].*", "", place).replace(HIDDEN, "").strip("/")
+    return Address("network", uri, shown, quote(re.sub(r"[/:]+", "-", name), safe="-._[]"))
+
+
+def _all_hidden(uri: str) -> str:
+    """An address that cannot be read: who knows where a password in it ends?"""
+    scheme, _, rest = uri.partition("://")
+    return redacted(f"{scheme}://{HIDDEN}@{rest.rpartition('@')[2]}" if "@" in rest else uri)

@@ -13,11 +13,12 @@ from edge_runtime.sources import SourceHealth
 from edge_runtime.sources.address import CameraOptions, parse_address
 from edge_runtime.sources.capture import Opener
 from edge_runtime.sources.hand_over import HandOver, Notice
-from edge_runtime.sources.reader import Reader
+from edge_runtime.sources.reader import LONGEST_STEP_S, Reader
 
 __all__ = ["CameraSource"]
 
 MOST_HANGING_READERS = 3
+LONGEST_CLOSE_S = 6.0  # what has been scored is yet to be saved, and systemd waits 45 s
 
 log = logging.getLogger(__name__)
 
@@ -51,12 +52,17 @@ class CameraSource:
         if loop:
             raise ConfigError(f"{address.shown}: a camera does not end, so it cannot loop. Leave --loop away.")
         self._options = options or CameraOptions()
+        if address.kind in ("network", "gst") and (self._options.width or self._options.rate):
+            log.warning(
+                "%s: size and rate are set where the pictures are made; --width, --height and --rate do nothing here.", address.shown
+            )
         self._wanted_fps = fps
         self.uri = address.shown
         self.stream = stream or address.stream
         self._hand_over = HandOver(SourceHealth(address.shown, "opening"))
         self._opener = Opener(address, self._options)
         self._index = 0
+        self._taken_s: float | None = None  # when the frame before arrived
         self._left_behind: list[Reader] = []
         self._reader = self._start_reader()
         self._wait_for_first_answer()
@@ -82,21 +88,30 @@ class CameraSource:
             return None
         if isinstance(item, Notice):
             return Event(item.event, self.stream, self._index, item.time_s, item.wall_time_s, item.detail)
-        frame = Frame(item.image, self._index, item.time_s, item.wall_time_s, self.stream, item.gap)
+        frame = Frame(item.image, self._index, item.time_s, item.wall_time_s, self.stream, item.gap or self._pause_before(item.time_s))
         self._index += 1
+        self._taken_s = item.time_s
         return frame
+
+    def _pause_before(self, time_s: float) -> str | None:
+        """The gap in what was taken, of one who comes for frames too seldom: those in between were dropped."""
+        longest_s = max(LONGEST_STEP_S, 2 / self._wanted_fps if self._wanted_fps else 0.0)
+        if self._taken_s is None or time_s - self._taken_s <= longest_s:
+            return None
+        return f"no frame taken for {time_s - self._taken_s:.1f} s"
 
     def health(self) -> SourceHealth:
         """As `LiveSource` says."""
         return self._hand_over.health()
 
     def close(self) -> None:
-        """Give the camera back; waits as long as the driver takes, `stall_s` at most."""
+        """Give the camera back; waits as long as the driver takes, but no longer than about `stall_s`, or 6 s."""
         readers = [self._reader, *self._left_behind]
         for reader in readers:
             reader.stop()
+        ends_s = monotonic() + min(self._options.stall_s + 1.0, LONGEST_CLOSE_S)
         for reader in readers:
-            reader.join(self._options.stall_s + 1.0)
+            reader.join(max(0.0, ends_s - monotonic()))
         if any(reader.is_alive() for reader in readers):
             log.warning("%s: the camera's driver does not return; it is left to end with the process.", self.uri)
         self._hand_over.change(state="closed")
@@ -110,7 +125,11 @@ class CameraSource:
         """Until the camera gives its first picture, or cannot be opened."""
         if self._options.waits:
             return
-        self._hand_over.wait_for(lambda health: health.state != "opening", timeout_s=4 * self._options.stall_s + 5)
+        try:
+            self._hand_over.wait_for(lambda health: health.state != "opening", timeout_s=4 * self._options.open_s + 5)
+        except KeyboardInterrupt:
+            self._reader.stop()
+            raise
         health = self._hand_over.health()
         if health.state == "reading":
             return

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,6 +30,8 @@ FFMPEG_OPTIONS = ("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_flags;prefer_tcp|analyz
 @dataclass(frozen=True, eq=False)
 class Capture:
     """An open camera.
+
+    Through FFmpeg, pictures whose size changes within a connection come scaled to the size that it began with.
 
     Attributes:
         decoder: what decodes its pictures.
@@ -70,18 +73,18 @@ class Opener:
         """Open the camera.
 
         Raises:
-            SourceOpenError: it is not there, or does not answer within `stall_s`.
+            SourceOpenError: it is not there, or does not answer within `open_s`.
         """
         address = self._address
         if address.kind == "v4l2" and sys.platform == "linux" and not Path(address.target).exists():
             raise SourceOpenError(f"{address.shown}: expected a camera at {address.target}, found none. List them: ls /dev/video*")
         if address.kind == "network":
-            _knock(address, self._options.stall_s)
+            _knock(address, self._options.open_s)
         for way in self._ways:
             handle = way.open()
             if handle.isOpened():
                 self._ways = [way, *(other for other in self._ways if other is not way)]
-                return _capture(way.decoder, handle, self._options)
+                return _capture(address, way.decoder, handle, self._options)
             handle.release()
         tried = ", ".join(way.decoder for way in self._ways)
         raise SourceOpenError(f"{address.shown}: expected a camera, it cannot be opened (tried: {tried}). {_advice(address)}")
@@ -135,7 +138,15 @@ def _through_ffmpeg(address: Address, options: CameraOptions) -> Callable[[], An
     parameters = [*_timeouts(options), cv2.CAP_PROP_HW_ACCELERATION, cv2.VIDEO_ACCELERATION_ANY]
     if hasattr(cv2, "CAP_PROP_N_THREADS"):  # each thread of the decoder holds a frame back: eight are 0.8 s at 10 fps
         parameters += [cv2.CAP_PROP_N_THREADS, 1]
-    return lambda: cv2.VideoCapture(address.target, cv2.CAP_FFMPEG, parameters)
+
+    def open_stream() -> Any:
+        began_s = monotonic()
+        handle = cv2.VideoCapture(address.target, cv2.CAP_FFMPEG, parameters)
+        if monotonic() - began_s >= options.open_s:  # OpenCV calls it open although nothing came in time
+            handle.release()
+        return handle
+
+    return open_stream
 
 
 def _through_v4l2(address: Address, options: CameraOptions) -> Callable[[], Any]:
@@ -162,16 +173,18 @@ def _through_v4l2(address: Address, options: CameraOptions) -> Callable[[], Any]
 
 def _timeouts(options: CameraOptions) -> list[int]:
     cv2 = opencv()
-    patience_ms = round(1e3 * options.stall_s)
-    return [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, patience_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, patience_ms]
+    open_ms, read_ms = round(1e3 * options.open_s), round(1e3 * options.stall_s)
+    return [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, open_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, read_ms]
 
 
-def _capture(decoder: str, handle: Any, options: CameraOptions) -> Capture:
+def _capture(address: Address, decoder: str, handle: Any, options: CameraOptions) -> Capture:
     cv2 = opencv()
     if decoder == "FFmpeg":
         is_hardware = handle.get(cv2.CAP_PROP_HW_ACCELERATION) > 0
         decoder = f"FFmpeg, {'hardware' if is_hardware else 'software'}"
     fps = float(handle.get(cv2.CAP_PROP_FPS))
+    if address.target.lower().startswith("http"):
+        fps = 0.0  # pictures over HTTP carry no rate; FFmpeg makes up 25
     return Capture(decoder, fps if 0 < fps < 1000 else None, handle, options.flip)
 
 

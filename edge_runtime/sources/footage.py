@@ -167,7 +167,7 @@ def _clips_in(folder: Path) -> list[Clip]:
     if own:
         return [Clip(folder.resolve().name, folder, own)]
     clips = []
-    for entry in sorted(folder.iterdir(), key=_natural):
+    for entry in sorted(_visible(folder), key=_natural):
         if entry.is_dir() and (images := _images_in(entry)):
             clips.append(Clip(entry.name, entry, images))
         elif entry.suffix.lower() in VIDEO_ENDINGS:
@@ -200,7 +200,12 @@ def _wildcard_clips(pattern: str) -> list[Clip]:
 
 
 def _images_in(folder: Path) -> tuple[Path, ...]:
-    return tuple(sorted((path for path in folder.iterdir() if path.suffix.lower() in IMAGE_ENDINGS), key=_natural))
+    return tuple(sorted((path for path in _visible(folder) if path.suffix.lower() in IMAGE_ENDINGS), key=_natural))
+
+
+def _visible(folder: Path) -> list[Path]:
+    """Without hidden files: what is being written, and what macOS puts beside every file."""
+    return [path for path in folder.iterdir() if not path.name.startswith(".")]
 
 
 def _natural(path: Path) -> list[tuple[int, int, str]]:

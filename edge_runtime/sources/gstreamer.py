@@ -17,7 +17,13 @@ TO_BGR = f"videoconvert ! video/x-raw,format=BGR ! {SINK}"
 FROM_DEVICE_MEMORY = f"nvvidconv ! video/x-raw,format=BGRx ! {TO_BGR}"
 HARDWARE_DECODER = "nvv4l2decoder"
 PARSERS = {"h264": "rtph264depay ! h264parse", "h265": "rtph265depay ! h265parse", "mjpeg": "rtpjpegdepay"}
-FORMATS = {"yuyv": "video/x-raw,format=YUY2", "nv12": "video/x-raw,format=NV12", "mjpeg": "image/jpeg", "h264": "video/x-h264"}
+FORMATS = {
+    "yuyv": "video/x-raw,format=YUY2",
+    "nv12": "video/x-raw,format=NV12",
+    "mjpeg": "image/jpeg",
+    "h264": "video/x-h264",
+    "h265": "video/x-h265",
+}
 DECODED = ("yuyv", "nv12")
 PROBE_TIMEOUT_S = 20
 

@@ -13,11 +13,11 @@ from edge_runtime.errors import EdgeError
 from edge_runtime.sources.address import CameraOptions
 from edge_runtime.sources.capture import Capture, Opener
 from edge_runtime.sources.hand_over import HandOver, Notice, Picture
-from edge_runtime.sources.picture_check import PictureCheck
+from edge_runtime.sources.picture_check import FreezeWatch, PictureCheck
 
-__all__ = ["Pace", "Reader", "waits_s"]
+__all__ = ["LONGEST_STEP_S", "Pace", "Reader", "waits_s"]
 
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.25, 3.0
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.25, 2.0
 # Frames further apart than this do not lead up to each other, whatever the rate.
 LONGEST_STEP_S = 1.0
 NEARLY = 0.8  # of `stall_s`: a read that ends after so long has timed out
@@ -41,17 +41,17 @@ class Reader(threading.Thread):
         self.failure: Exception | None = None
         self.lost_at_s = lost_at_s
         self._opener = opener
-        self._stall_s = options.stall_s
+        self._stall_s, self._open_s = options.stall_s, options.open_s
         self._pace = Pace(fps)
         self._hand_over = hand_over
         self._stopping = threading.Event()
         self._in_driver: tuple[str, float] | None = None
         self._check = PictureCheck()
+        self._freeze = FreezeWatch(options.stall_s)
         self._attempts = 0
         self._good_at_s: float | None = None  # the last picture that showed something new
-        self._filler_since_s: float | None = None
-        self._filler = ""
-        self._is_frozen = False
+        self._filler: str | None = None  # what the newest picture was, if it was nothing
+        self._frozen_since_s: float | None = None
         self._gap: str | None = "start"
 
     def stop(self) -> None:
@@ -59,12 +59,12 @@ class Reader(threading.Thread):
         self._stopping.set()
 
     def hangs(self) -> bool:
-        """Whether a call into the driver takes longer than it may: a read `stall_s`, opening in several ways three times that."""
+        """Whether a call into the driver takes longer than it may: a read `stall_s`, opening in several ways three times `open_s`."""
         call = self._in_driver
         if call is None:
             return False
         name, since_s = call
-        limit_s = (1.2 if name == "read" else 3.0) * self._stall_s + 1.0
+        limit_s = (1.2 * self._stall_s if name == "read" else 3.0 * self._open_s) + 1.0
         return time.monotonic() - since_s > limit_s
 
     def run(self) -> None:
@@ -134,7 +134,9 @@ class Reader(threading.Thread):
                 self._hand_over.count("losses")
                 self._hand_over.note(Notice("source_lost", {"reason": reason}))
         self._check.forget()
-        self._end_filler(time.monotonic())
+        self._freeze.forget()
+        self._filler = None
+        self._note_freeze(False, time.monotonic())
 
     def _is_connected(self) -> bool:
         return self._hand_over.health().state == "reading"
@@ -158,12 +160,12 @@ class Reader(threading.Thread):
     def _receive(self, image: np.ndarray, time_s: float, wall_time_s: float) -> None:
         """A picture from the camera: counted, and handed over if it shows something new and is due."""
         self._hand_over.count("frames")
-        filler = self._check.look(image)
+        is_frozen = self._freeze.look(image, time_s)
+        filler = self._check.look(image) or ("frozen" if is_frozen else None)
+        self._note_freeze(is_frozen and filler != "one colour", time_s)
+        self._note_filler(filler)
         if filler is not None:
-            self._hand_over.count("filler")
-            self._note_filler(filler, time_s)
             return
-        self._end_filler(time_s)
         if self._good_at_s is not None and time_s - self._good_at_s > LONGEST_STEP_S:
             self._gap = self._gap or f"no new picture for {time_s - self._good_at_s:.1f} s"
         self._good_at_s = time_s
@@ -173,21 +175,22 @@ class Reader(threading.Thread):
         self._hand_over.put(Picture(image, self._gap, time_s, wall_time_s))
         self._gap = None
 
-    def _note_filler(self, filler: str, time_s: float) -> None:
-        if self._filler_since_s is None or filler != self._filler:
-            self._filler_since_s = time_s
-            if filler == "one colour":
-                self._gap = self._gap or "pictures of one colour"
-                self._hand_over.note(Notice("filler", {"reason": filler}))
-        self._filler = filler
-        if filler == "repeated" and not self._is_frozen and time_s - self._filler_since_s >= self._stall_s:
-            self._is_frozen = True
-            self._hand_over.note(Notice("picture_frozen", {"for_s": time_s - self._filler_since_s}))
+    def _note_freeze(self, is_frozen: bool, time_s: float) -> None:
+        if is_frozen and self._frozen_since_s is None:
+            self._frozen_since_s = self._freeze.since_s
+            self._gap = self._gap or "the picture was frozen"
+            self._hand_over.note(Notice("picture_frozen", {"for_s": time_s - self._frozen_since_s}))
+        elif not is_frozen and self._frozen_since_s is not None:
+            self._hand_over.note(Notice("picture_moves", {"frozen_s": time_s - self._frozen_since_s}))
+            self._frozen_since_s = None
 
-    def _end_filler(self, time_s: float) -> None:
-        if self._is_frozen and self._filler_since_s is not None:
-            self._hand_over.note(Notice("picture_moves", {"frozen_s": time_s - self._filler_since_s}))
-        self._filler_since_s, self._filler, self._is_frozen = None, "", False
+    def _note_filler(self, filler: str | None) -> None:
+        if filler is not None:
+            self._hand_over.count("filler")
+        if filler == "one colour" and self._filler != filler:
+            self._gap = self._gap or "pictures of one colour"
+            self._hand_over.note(Notice("filler", {"reason": filler}))
+        self._filler = filler
 
 
 class Pace:

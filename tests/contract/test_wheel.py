@@ -37,6 +37,7 @@ def test_it_brings_its_commands(wheel: ZipFile) -> None:
         "edge-run": "edge_runtime.commands.edge_run:main",
         "edge-report": "edge_runtime.commands.edge_report:main",
         "edge-doctor": "edge_runtime.commands.edge_doctor:main",
+        "edge-record": "edge_runtime.commands.edge_record:main",
     }
 
 

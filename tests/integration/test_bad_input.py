@@ -154,6 +154,17 @@ def test_a_flag_that_cannot_be(arguments: tuple[str, ...], parts: tuple[str, ...
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("source", [scene(5), "rtsp://127.0.0.1:1/stream"])
+def test_no_rate_at_all_is_not_taken_for_the_bundles(source: str, toy_originals: dict[str, Path]) -> None:
+    finished = edge_run("--bundle", toy_originals["one_pool"], "--source", source, "--fps", 0)
+    assert_says(finished, "fps", "a positive number", "got 0")
+
+
+def test_an_empty_address_in_the_environment_is_none(toy_originals: dict[str, Path]) -> None:
+    finished = edge_run("--bundle", toy_originals["one_pool"], variables={"EDGE_SOURCE": ""})
+    assert_says(finished, "one of --camera, --source and $EDGE_SOURCE, got none")
+
+
 def test_an_unknown_precision_is_a_wrong_use(toy_originals: dict[str, Path], tmp_path: Path) -> None:
     finished = run_on(toy_originals["one_pool"], tmp_path, "--source", scene(FRAMES), "--precision", "fp64")
     assert finished.code == 2

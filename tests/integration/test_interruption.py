@@ -111,3 +111,13 @@ def test_impatience_does_not_break_the_files(toy_originals: dict[str, Path], tmp
     assert process.returncode == 130
     assert sorted(os.listdir(out)) == ["annotated.mp4", "scores.jsonl", "summary.json"]
     assert results_in(out).summary["ended_by"] == "interrupted"
+
+
+def test_what_a_killed_run_left_half_written_goes_with_the_next(toy_originals: dict[str, Path], tmp_path: Path) -> None:
+    arguments = ("--bundle", toy_originals["one_pool"], "--source", scene(ROUND), "--out", tmp_path)
+    with start(*arguments, "--loop", "--max-frames", LONGEST, "--save-video") as process:
+        wait_for(process, "gap (reason loop)")
+        process.kill()
+    assert [name for name in os.listdir(tmp_path) if name.startswith(".annotated.")]
+    assert edge_run(*arguments).code == 0
+    assert sorted(os.listdir(tmp_path)) == ["scores.jsonl", "summary.json"]

@@ -304,7 +304,7 @@ def test_a_wrong_password_is_refused_once_in_the_log_and_never_shown(tmp_path: P
         right.write_event(event_of("gap", 0))
         right.close()
     shown = caplog.text + repr(wrong) + repr(wrong.__dict__) + "".join(path.read_text() for path in tmp_path.glob("*.jsonl"))
-    assert [path.name for path in tmp_path.glob("*.jsonl")] == ["mqtt-edge-runtime_gate.jsonl"]
+    assert [path.name for path in tmp_path.glob("*.jsonl")] == ["mqtt-edge-runtime%2Fgate.jsonl"]
     assert caplog.text.count("refused ('Not authorized')") == 1
     assert "could not be delivered" in caplog.text and caplog.text.count("could not be delivered") == 1
     assert "secret" not in shown and "wr%6F" not in shown and "camera:" not in shown
@@ -388,6 +388,11 @@ def test_a_url_that_is_none_is_refused_and_not_repeated(url: str, complaint: str
 )
 def test_an_address_without_what_goes_without_saying(url: str, stream: str, address: str) -> None:
     assert str(MqttAddress.from_url(url, stream)) == address
+
+
+def test_what_waits_for_one_base_is_not_taken_for_anothers() -> None:
+    bases = ("site/gate", "site_gate", "Site/gate", "日本", "東京")
+    assert len({MqttAddress.from_url(f"mqtt://host/{base}", "gate").file_name for base in bases}) == len(bases)
 
 
 def test_user_and_password_are_unquoted_and_never_shown() -> None:

@@ -63,8 +63,8 @@ def test_of_other_events_only_those_of_camera_and_memory_are_posted() -> None:
         frame = Frame(np.zeros((2, 2, 3), np.uint8), 0, 0.0, 1e9, "gate")
         sink.write_frame(frame, Score("gate", 0, 0.0, 1e9, 9.0, 3.0, True, 1.0, 1.0, None, 1.0, False), None)
         sink.close()
-        posted = [request.content["event"] for request in it.requests(3)]
-    assert posted == ["source_lost", "reconnect", "memory_frozen"]
+        posted = [request.content["event"] for request in it.requests(4)]
+    assert posted == ["source_lost", "filler", "reconnect", "memory_frozen"]
 
 
 def test_the_end_leaves_no_thread() -> None:

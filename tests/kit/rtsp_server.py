@@ -70,7 +70,9 @@ class Camera:
     def _tick(self) -> bool:
         picture = self._reel.pictures[self._shown % len(self._reel.pictures)]
         for feed in self._feeds:
-            feed.emit("push-buffer", Gst.Buffer.new_wrapped(picture))
+            # Before that its clock has no beginning: the picture would be due hours from now, and the session mute.
+            if feed.get_state(0)[1] == Gst.State.PLAYING:
+                feed.emit("push-buffer", Gst.Buffer.new_wrapped(picture))
         if not self._is_frozen:
             self._shown += 1
         now_us = GLib.get_monotonic_time()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from edge_runtime.errors import ConfigError
+from edge_runtime.sources import open_source
 from edge_runtime.sources.address import Address, CameraOptions, is_live, parse_address, redacted
 
 
@@ -60,6 +61,13 @@ def test_an_address_that_cannot_be_is_refused(uri: str, says: str) -> None:
         "gst:rtspsrc location=rtsp://admin:hunter2@10.0.0.7/stream ! decodebin",
         'gst:rtspsrc location="rtsp://10.0.0.7/s" user-id=admin user-pw="hunter2" ! decodebin',
         "rtsp://admin:hunter2@10.0.0.7/a b",
+        "rtsp://admin:hun/ter2@10.0.0.7/stream",
+        "rtsp://admin:hun?ter2@10.0.0.7/stream",
+        "rtsp://admin:hun#ter2@10.0.0.7/stream",
+        "rtsp://admin:hun'ter2@10.0.0.7/stream",
+        "rtsp://10.0.0.7/user=admin&password=hunter2&channel=1&stream=0.sdp",
+        "http://10.0.0.7/videostream.cgi?loginuse=admin&loginpas=hunter2",
+        "http://10.0.0.7/video?access_token=hunter2&usr=admin&passwd=hunter2",
         "rtsp://admin:hunter2@[::1/stream",
     ],
 )
@@ -97,3 +105,15 @@ def test_what_is_no_secret_is_shown() -> None:
 def test_options_are_checked(options: dict[str, object], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         CameraOptions(**options)  # type: ignore[arg-type]
+
+
+def test_what_only_a_camera_can_do_is_not_ignored_on_footage() -> None:
+    with pytest.raises(ConfigError, match="rate, flip: expected a camera, got footage"):
+        open_source("synthetic:", camera=CameraOptions(flip="vertical", rate=5))
+    assert open_source("synthetic:", camera=CameraOptions(stall_s=9, waits=True)).frame_count
+
+
+@pytest.mark.parametrize("name", ["gate\nyard", "gate\udcff", "\x1b[2J"])
+def test_a_stream_has_a_name_that_can_be_printed(name: str) -> None:
+    with pytest.raises(ConfigError, match="letters that can be printed"):
+        open_source("synthetic:", stream=name)

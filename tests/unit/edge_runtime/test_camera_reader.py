@@ -78,12 +78,13 @@ def test_notices_are_bounded() -> None:
 
 
 class Driver:
-    """Stands in for a driver that hangs: the next `hanging_reads` return when it `lets_go`, and no sooner."""
+    """Stands in for a driver that hangs: the next `hanging_reads` return when it `lets_go`, and no sooner; `hangs` says one does."""
 
     decoder, fps = "driver", 10.0
 
     def __init__(self, *_: object) -> None:
         self.hanging_reads = 0
+        self.hangs = threading.Event()
         self.lets_go = threading.Event()
         self.opened = self.closed = 0
         self._grey = 0
@@ -95,6 +96,7 @@ class Driver:
     def read(self) -> np.ndarray | None:
         if self.hanging_reads:
             self.hanging_reads -= 1
+            self.hangs.set()
             self.lets_go.wait()
             return None
         self.lets_go.wait(0.01)
@@ -154,6 +156,20 @@ def test_a_driver_that_never_returns_ends_the_run(driver: Driver) -> None:
     assert source.health().stalls == 3
     driver.lets_go.set()
     source.close()
+
+
+def test_closing_does_not_wait_for_a_patient_cameras_next_frame(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(camera, "LONGEST_CLOSE_S", 0.1)
+    source = open_source("camera:0", camera=CameraOptions(stall_s=3600))
+    assert isinstance(source, LiveSource)
+    driver.hanging_reads = 1
+    assert driver.hangs.wait(10)
+    source.close()
+    assert source.health().state == "closed" and readers()
+    driver.lets_go.set()
+    [reader] = readers()
+    reader.join(10)
+    assert not readers()
 
 
 def test_iterating_gives_frames_alone_with_times_that_rise(driver: Driver) -> None:

@@ -638,9 +638,9 @@ def test_a_picture_that_cannot_be_encoded_loses_the_event_and_the_encoder(record
     assert len(events_in(tmp_path / "events")) == 1
 
 
-def test_a_folder_in_a_missing_one_is_a_sink_error(tmp_path: Path) -> None:
-    with pytest.raises(SinkError, match="Make the folder"):
-        EventClipsSink(tmp_path / "nowhere" / "events", FPS)
+def test_its_folder_is_made_with_those_above(tmp_path: Path) -> None:
+    EventClipsSink(tmp_path / "nowhere" / "events", FPS).close()
+    assert (tmp_path / "nowhere" / "events").is_dir()
 
 
 def test_a_folder_that_is_a_file_is_a_sink_error(tmp_path: Path) -> None:

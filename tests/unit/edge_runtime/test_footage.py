@@ -228,3 +228,10 @@ def test_rates_that_differ_more_are_not_guessed(tmp_path: Path) -> None:
     put_video(tmp_path / "b.avi", [3, 4], fps=25)
     with pytest.raises(ConfigError, match="found none that holds for all of it"):
         open_source(str(tmp_path))
+
+
+def test_hidden_files_are_no_footage(tmp_path: Path) -> None:
+    put_video(tmp_path / "gate.avi", [10, 20])
+    (tmp_path / "._gate.avi").write_bytes(b"what macOS puts beside it")
+    put_image(tmp_path / ".thumbnails" / "1.png", 10)
+    assert [clip.name for clip in list_clips(tmp_path)] == ["gate"]

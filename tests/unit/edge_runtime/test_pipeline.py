@@ -3,7 +3,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from edge_runtime.errors import SinkError, SourceError
 from edge_runtime.frames import Frame
 from edge_runtime.pipeline import Pipeline
 from edge_runtime.score import Event, Score
+from edge_runtime.sources import BREAKING_EVENTS, SourceHealth
 from edge_runtime.state import StateStore
 from edge_runtime.stream import Stream
 from edge_runtime.summary import Progress
@@ -156,6 +157,39 @@ def test_told_to_stop_it_finishes_the_frame_and_the_files(toy: Toy, tmp_path: Pa
     restored = Detector.open(bundle).open_stream("gate")
     assert state.load(restored.bank)
     assert np.array_equal(restored.bank.snapshot()["memory"], stream.bank.snapshot()["memory"])
+
+
+class ThatBreaks:
+    """A live source: the frames of a scene, then one thing that happens to the camera, and no more frames."""
+
+    uri, stream, fps, frame_count, is_live = "scene", "gate", 10.0, None, True
+
+    def __init__(self, what: str, frames: int) -> None:
+        scene = open_source(f"synthetic:?frames={frames}&width=32&height=32&fps=10")
+        self._items: list[Frame | Event] = [*scene, Event(what, "gate", frames, frames / 10, 1e9)]
+
+    def __iter__(self) -> Iterator[Frame]:
+        return (item for item in self._items if isinstance(item, Frame))
+
+    def poll(self, timeout_s: float) -> Frame | Event | None:
+        return self._items.pop(0) if self._items else None
+
+    def health(self) -> SourceHealth:
+        return SourceHealth("scene", "reading")
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("what", BREAKING_EVENTS)
+def test_an_alarm_does_not_wait_for_a_camera_that_shows_nothing(what: str, toy: Toy) -> None:
+    notes = Notebook()
+    detector = Detector.open(toy("one_pool"), threshold=-1.0)
+    source = ThatBreaks(what, 8)
+    stream = detector.open_stream("gate")
+    pipeline = Pipeline(detector, source, [notes], stream, on_round=lambda: what in notes.lines and pipeline.stop())
+    pipeline.run()
+    assert notes.lines[-3:] == ["alarm_end", what, "closed"]
 
 
 def test_an_error_in_the_source_ends_the_alarm_closes_the_sinks_saves_the_state_and_is_told(toy: Toy, tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Normal footage from a camera, for training: clips without gaps, and a look at whether they are worth training on."""

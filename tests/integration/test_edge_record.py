@@ -1,0 +1,234 @@
+"""`edge-record` as a user starts it: on footage, and on cameras of the kit that go away and come back."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_runtime.sources import open_source
+from edge_runtime.sources.footage import FootageSource, list_clips, read_clip
+from tests.kit.cameras import RtspCamera
+from tests.kit.commands import Finished, command_line, environment, error_of, run_module
+from tests.kit.drawn_footage import Reel, draw, number_in, write_clip, write_reel
+from tests.kit.mjpeg_server import MjpegCamera
+
+pytest.importorskip("av")
+
+MODULE = "edge_runtime.commands.edge_record"
+SECOND = 1 / 60
+SCENE = "synthetic:?frames=90&fps=10&width=160&height=120&anomalies=off"
+ENDLESS = "synthetic:?frames=10000000&fps=10&width=160&height=120"
+PICTURES, FPS = 400, 10
+PASSWORD = "a-secret"
+WATCHED_S = 10.2
+
+
+def edge_record(*arguments: object) -> Finished:
+    return run_module(MODULE, *arguments)
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(command_line(MODULE, *arguments), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def read_until(process: subprocess.Popen[str], words: str) -> str:
+    """What a process writes to stderr up to the line with these words."""
+    assert process.stderr is not None
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if words in line:
+            return "".join(lines)
+    raise AssertionError(f"ended before it wrote '{words}': {''.join(lines)}")
+
+
+def clips_in(out: Path) -> dict[str, list[np.ndarray]]:
+    """The frames of each clip as training reads them; recording.json must say the same of them."""
+    clips = {clip.name: list(read_clip(clip)) for clip in list_clips(out)}
+    rows = {row["name"]: row for row in recording(out)["clips"]}
+    assert {name: len(images) for name, images in clips.items()} == {name: row["frames"] for name, row in rows.items()}
+    assert [list(images[0].shape[1::-1]) for images in clips.values()] == [row["size_px"] for row in rows.values()]
+    return clips
+
+
+def recording(out: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((out / "recording.json").read_text())
+    return content
+
+
+def test_help_is_there_without_numpy() -> None:
+    code = "import sys; from edge_runtime.commands.edge_record import main\ntry: main(['--help'])\nfinally: print('numpy' in sys.modules)"
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment(), check=True, timeout=60)
+    assert finished.stdout.startswith("usage: edge-record")
+    assert finished.stdout.endswith("False\n")
+
+
+def test_footage_becomes_clips_that_training_reads(tmp_path: Path) -> None:
+    finished = edge_record("--source", SCENE, "--out", tmp_path, "--minutes", 8 * SECOND, "--clip-minutes", 3 * SECOND)
+    assert finished.code == 0, finished.err
+    clips = clips_in(tmp_path)
+    assert [len(images) for images in clips.values()] == [30, 30, 20]
+    assert FootageSource(str(tmp_path)).fps == FPS
+    first = draw(1, width=160, height=120)[0]
+    assert cv2.absdiff(next(iter(clips.values()))[0], first).mean() < 12
+    assert "0.1 minutes in 3 clips" in finished.out
+    assert "something moves 100% of the time\nexposure and motion look good\nended: 0.133333 minutes are recorded" in finished.out
+    assert recording(tmp_path)["warnings"] == []
+
+
+def test_run_again_it_goes_on_where_it_ended(tmp_path: Path) -> None:
+    wish = ("--source", SCENE, "--out", tmp_path, "--clip-minutes", 3 * SECOND)
+    assert edge_record(*wish, "--minutes", 3 * SECOND).code == 0
+    again = edge_record(*wish, "--minutes", 9 * SECOND)
+    assert f"{tmp_path}: 0.1 of 0.15 minutes are there already" in again.err
+    assert f"{SCENE}: goes on at frame 30" in again.err
+    assert [row["first_frame"] for row in recording(tmp_path)["clips"]] == [0, 30, 60]
+    frames = [image for images in clips_in(tmp_path).values() for image in images]
+    whole = [frame.image for frame in open_source(SCENE)]
+    assert max(float(cv2.absdiff(*pair).mean()) for pair in zip(frames, whole, strict=True)) < 6
+    done = edge_record(*wish, "--minutes", 9 * SECOND)
+    assert done.code == 0
+    assert "0.15 minutes are recorded: nothing to record" in done.out
+
+
+def test_footage_of_another_rate_is_refused(tmp_path: Path) -> None:
+    assert edge_record("--source", SCENE, "--out", tmp_path).code == 0
+    refused = edge_record("--source", SCENE.replace("fps=10", "fps=15"), "--out", tmp_path)
+    assert f"{tmp_path}: expected 10 frames per second like its clips, got 15" in error_of(refused)
+    assert len(clips_in(tmp_path)) == 1
+
+
+def test_the_size_cap_ends_it_in_order(tmp_path: Path) -> None:
+    capped = edge_record("--source", ENDLESS, "--out", tmp_path, "--clip-minutes", 5 * SECOND, "--max-mb", 0.2)
+    assert capped.code == 0
+    assert "ended: the clips have reached 0.2 MB (--max-mb)" in capped.out
+    assert 0.2e6 <= recording(tmp_path)["totals"]["size_bytes"] < 0.35e6
+    assert clips_in(tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_signal_finishes_the_clip_at_hand(tmp_path: Path, number: signal.Signals) -> None:
+    with start("--source", ENDLESS, "--out", tmp_path, "--minutes", 600, "--clip-minutes", 20 * SECOND) as process:
+        read_until(process, "ended: full length")
+        process.send_signal(number)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "ended: interrupted" in out
+    assert "Traceback" not in err
+    assert recording(tmp_path)["clips"][-1]["end"] in ("interrupted", "full length")  # the latter where it was under 2 s
+    clips_in(tmp_path)
+    assert {path.suffix for path in tmp_path.iterdir()} == {".mp4", ".json"}
+
+
+def test_a_kill_leaves_whole_clips_alone(tmp_path: Path) -> None:
+    wish = ("--source", ENDLESS, "--out", tmp_path, "--clip-minutes", 20 * SECOND)
+    with start(*wish, "--minutes", 600) as process:
+        read_until(process, "ended: full length")
+        while not list(tmp_path.glob(".*.part")):
+            assert process.poll() is None
+        process.kill()
+    assert all(sum(1 for _ in read_clip(clip)) == 200 for clip in list_clips(tmp_path))
+    left = list(tmp_path.glob(".*"))
+    again = edge_record(*wish, "--minutes", 21 * SECOND)
+    assert again.code == 0
+    assert all(f"{path}: removed" in again.err for path in left)
+    assert list(tmp_path.glob(".*")) == []
+
+
+def test_dark_and_still_footage_is_warned_about(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0)
+    dark = [noise.normal(15, 2, (120, 160, 1)).clip(0, 255).repeat(3, 2).astype(np.uint8) for _ in range(30)]
+    finished = edge_record("--source", write_clip(tmp_path / "dark", dark), "--fps", 10, "--out", tmp_path / "out")
+    assert finished.code == 0
+    too_dark, nothing_moves = recording(tmp_path / "out")["warnings"]
+    assert too_dark.startswith("too dark: the mean luminance is 1")
+    assert nothing_moves.startswith("nothing moves: 0.1 minutes without any motion; a model trained on this")
+    assert f"warning: {too_dark}\nwarning: {nothing_moves}\n" in finished.out
+    [row] = recording(tmp_path / "out")["clips"]
+    assert row["glance"]["mean_luminance"] == pytest.approx(15, abs=1)
+    assert row["glance"]["moving_share"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--source", "nowhere.mp4"), "nowhere.mp4: expected"),
+        (("--source", SCENE, "--minutes", 0), "--minutes: expected"),
+        (("--camera", 97), "found none. List them"),
+    ],
+)
+def test_what_cannot_be_recorded_is_one_line(tmp_path: Path, arguments: tuple[object, ...], words: str) -> None:
+    assert words in error_of(edge_record("--out", tmp_path / "out", *arguments))
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A recording of a camera that went away in the middle of its first clip and came back."""
+
+    code: int
+    out: str
+    err: str
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def reel(tmp_path_factory: pytest.TempPathFactory) -> Reel:
+    return write_reel(tmp_path_factory.mktemp("reel") / "numbered", draw(PICTURES, width=160, height=120), fps=FPS)
+
+
+@pytest.fixture(scope="module", params=[pytest.param(RtspCamera, id="rtsp", marks=pytest.mark.rtsp), pytest.param(MjpegCamera, id="mjpeg")])
+def watched(request: pytest.FixtureRequest, reel: Reel, tmp_path_factory: pytest.TempPathFactory) -> Watched:
+    folder = tmp_path_factory.mktemp("camera")
+    with request.param(reel, user="viewer", password=PASSWORD) as camera:
+        with start("--source", camera.uri, "--out", folder, "--minutes", WATCHED_S * SECOND, "--stall-s", 2) as process:
+            before = read_until(process, "0.1 of 0.17 minutes")  # at least three seconds, enough for a clip
+            camera.restart()
+            out, err = process.communicate(timeout=60)
+        return Watched(process.returncode, out, before + err, folder)
+
+
+def test_a_camera_that_was_away_makes_two_clips(watched: Watched) -> None:
+    assert watched.code == 0, watched.err
+    ends = [row["end"] for row in recording(watched.folder)["clips"]]
+    assert len(ends) >= 2  # a busy machine makes more
+    assert ends[-1] == "enough is recorded"
+    assert recording(watched.folder)["totals"]["seconds"] == pytest.approx(WATCHED_S)
+    assert "source lost" in watched.err and "reconnect" in watched.err
+    assert f"ended: {WATCHED_S * SECOND:g} minutes are recorded" in watched.out
+    assert recording(watched.folder)["warnings"][0].startswith("the camera was lost ")
+
+
+def test_no_clip_spans_the_time_it_was_away(watched: Watched) -> None:
+    for images in clips_in(watched.folder).values():
+        numbers = [number_in(image) for image in images]
+        steps = [(later - earlier) % PICTURES for earlier, later in pairwise(numbers)]
+        assert set(steps) <= {1, 2}  # one may be missing where this machine is busy
+
+
+def test_a_camera_is_recorded_on_at_the_rate_of_its_clips(watched: Watched, reel: Reel) -> None:
+    with MjpegCamera(reel) as camera:
+        refused = edge_record("--source", camera.uri, "--out", watched.folder, "--fps", 5)
+    assert f"{watched.folder}: expected 10 frames per second like its clips, got 5" in error_of(refused)
+
+
+def test_a_cameras_clips_have_its_true_rate(watched: Watched) -> None:
+    assert {row["fps"] for row in recording(watched.folder)["clips"]} == {FPS}
+    assert [row["measured_fps"] for row in recording(watched.folder)["clips"]] == pytest.approx(
+        [FPS] * len(recording(watched.folder)["clips"]), rel=0.1
+    )
+
+
+def test_no_credential_is_told(watched: Watched) -> None:
+    told = watched.out + watched.err + (watched.folder / "recording.json").read_text()
+    assert "***@127.0.0.1" in told
+    assert PASSWORD not in told and "viewer" not in told

@@ -1,0 +1,201 @@
+"""`edge-run` on a camera on the network that goes away and comes back, misbehaves and keeps a secret."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from pathlib import Path
+from threading import Event
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from edge_runtime.bundle import Bundle
+from tests.kit.cameras import RtspCamera
+from tests.kit.commands import Finished, Results, command_line, edge_run, environment, error_of, results_in
+from tests.kit.drawn_footage import Reel, draw, write_reel
+
+pytestmark = pytest.mark.rtsp
+
+STALL_S, PATIENCE_S, LOOK_S = 2.0, 30.0, 0.05
+SPAN = 5  # frames that one score of the toy bundle looks at; its target is the last of them
+LONGEST_STEP_S = 1.5
+SECRETS = ("operator-7", "hunter-2-secret")
+
+
+class Running:
+    """An `edge-run` at work, a context manager; ends it at the latest when it is left.
+
+    Args:
+        folder: gets `out`, `state` and what it prints.
+    """
+
+    def __init__(self, folder: Path, *arguments: object, variables: Mapping[str, str] | None = None) -> None:
+        self._folder = folder
+        self._out, self._err = folder / "stdout", folder / "stderr"
+        written = ("--out", folder / "out", "--state", folder / "state", "--stall-s", STALL_S)
+        with self._out.open("w") as out, self._err.open("w") as err:
+            command = command_line("edge_runtime.commands.edge_run", *written, *arguments)
+            self._process = subprocess.Popen(command, env=environment() | (variables or {}), stdout=out, stderr=err)
+
+    def __enter__(self) -> Running:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+    def lines(self) -> list[dict[str, Any]]:
+        """What scores.jsonl holds by now."""
+        path = self._folder / "out" / "scores.jsonl"
+        whole, _, _ = path.read_text().rpartition("\n") if path.exists() else ("", "", "")
+        return [json.loads(line) for line in whole.splitlines()]
+
+    def wait_for_event(self, name: str, times: int = 1) -> None:
+        self._wait_until(lambda: [line.get("event") for line in self.lines()].count(name) >= times, f"{name}, {times} times")
+
+    def wait_for_scores(self) -> None:
+        """Enough of them for some windows, after what is there now."""
+        there = len(self.lines())
+        self._wait_until(lambda: sum("event" not in line for line in self.lines()[there:]) >= SPAN, "scores")
+
+    def stop(self, number: signal.Signals, within_s: float = PATIENCE_S) -> Finished:
+        self._process.send_signal(number)
+        code = self._process.wait(within_s)
+        return Finished(code, self._out.read_text(), self._err.read_text())
+
+    def _wait_until(self, is_so: Callable[[], bool], what: str) -> None:
+        ends_s = monotonic() + PATIENCE_S
+        while not is_so():
+            assert self._process.poll() is None, f"ended before there were {what}: {self._err.read_text()}"
+            assert monotonic() < ends_s, f"not in time: {what}; {self.lines()[-3:]}"
+            Event().wait(LOOK_S)
+
+
+@pytest.fixture(scope="module")
+def reel(tmp_path_factory: pytest.TempPathFactory) -> Reel:
+    return write_reel(tmp_path_factory.mktemp("reel") / "small", draw(60, width=160, height=120), fps=15)
+
+
+@pytest.fixture
+def bundle(toy: Callable[[str], Bundle]) -> Path:
+    return toy("one_pool").path
+
+
+def test_no_score_spans_what_happened_to_the_camera(reel: Reel, bundle: Path, tmp_path: Path) -> None:
+    larger = write_reel(tmp_path / "larger", draw(60, width=320, height=240), fps=15)
+    with RtspCamera(reel) as camera, Running(tmp_path, "--source", camera.uri, "--bundle", bundle) as run:
+        run.wait_for_scores()
+        camera.kill()
+        run.wait_for_event("source_lost")
+        camera.start()
+        run.wait_for_event("reconnect")
+        run.wait_for_scores()
+        camera.stall()
+        run.wait_for_event("source_lost", 2)
+        camera.resume()
+        run.wait_for_event("reconnect", 2)
+        run.wait_for_scores()
+        camera.freeze()
+        run.wait_for_event("picture_frozen")
+        camera.thaw()
+        run.wait_for_event("picture_moves")
+        run.wait_for_scores()
+        camera.black()
+        run.wait_for_event("filler")
+        camera.switch(larger)
+        run.wait_for_event("reconnect", 3)
+        run.wait_for_scores()
+        finished = run.stop(signal.SIGINT)
+    assert finished.code == 130 and "Traceback" not in finished.err
+    results = results_in(tmp_path / "out")
+    happened = [event["event"] for event in results.events if not event["event"].startswith("alarm")]
+    away = ["source_lost", "reconnect", "gap"]
+    assert happened == [*away, *away, "picture_frozen", "picture_moves", "gap", "filler", *away]
+    assert_no_score_spans_a_gap(results)
+    check_summary(results)
+
+
+def assert_no_score_spans_a_gap(results: Results) -> None:
+    gaps = [event["frame"] for event in results.events if event["event"] == "gap"]
+    assert not [(gap, frame) for gap in gaps for frame in results.frames if gap <= frame < gap + SPAN - 1]
+    # And without believing the events: consecutive numbers are consecutive in time, too.
+    scored = {score["frame"]: score["time_s"] for score in results.scores}
+    assert all(time_s - scored.get(frame - 1, time_s) < LONGEST_STEP_S for frame, time_s in scored.items())
+    for earlier, later in pairwise(results.frames):
+        assert later == earlier + 1 or later in {gap + SPAN - 1 for gap in gaps}
+
+
+def check_summary(results: Results) -> None:
+    source = results.summary["source"]
+    assert (source["state"], source["connects"], source["losses"], source["width"]) == ("closed", 4, 3, 320)
+    assert source["stalls"] >= 1 and source["filler"] >= 1 and source["down_s"] > 0
+    assert results.summary["gaps"] == sum(event["event"] == "gap" for event in results.events)
+    assert results.summary["updates"] == sum(results.column("memory_updated"))
+    assert results.summary["scored"] == len(results.scores)
+
+
+@pytest.mark.parametrize("harm", [RtspCamera.kill, RtspCamera.stall], ids=lambda harm: harm.__name__)
+def test_stopped_while_the_camera_is_away_it_ends_in_order_and_soon(
+    reel: Reel, bundle: Path, tmp_path: Path, harm: Callable[[RtspCamera], None]
+) -> None:
+    with RtspCamera(reel) as camera, Running(tmp_path, "--source", camera.uri, "--bundle", bundle) as run:
+        run.wait_for_scores()
+        harm(camera)
+        run.wait_for_event("source_lost")
+        finished = run.stop(signal.SIGTERM, STALL_S + 2.0)
+        if harm is RtspCamera.kill:
+            camera.start()
+    assert finished.code == 130 and "Traceback" not in finished.err
+    summary = results_in(tmp_path / "out").summary
+    assert summary["ended_by"] == "interrupted"
+    assert (summary["source"]["state"], summary["source"]["losses"]) == ("closed", 1)
+    assert list((tmp_path / "state").glob("*.safetensors"))
+
+
+def test_the_credentials_are_written_nowhere(reel: Reel, bundle: Path, tmp_path: Path) -> None:
+    user, password = SECRETS
+    with RtspCamera(reel, user=user, password=password) as camera:
+        variables = {"EDGE_SOURCE": camera.uri}
+        with Running(tmp_path, "--bundle", bundle, "--debug", variables=variables) as run:
+            run.wait_for_scores()
+            camera.kill()
+            run.wait_for_event("source_lost")
+            camera.start()
+            run.wait_for_event("reconnect")
+            run.wait_for_scores()
+            assert run.stop(signal.SIGTERM).code == 130
+    written = [path for path in tmp_path.rglob("*") if path.is_file() and "bundle" not in path.parts]
+    assert {"scores.jsonl", "summary.json", "stdout", "stderr"} <= {path.name for path in written}
+    assert not [path for path in written for secret in SECRETS if secret.encode() in path.read_bytes() or secret in str(path)]
+
+
+@pytest.mark.parametrize("debug", [(), ("--debug",)], ids=["plain", "debug"])
+def test_a_wrong_password_is_told_without_it(reel: Reel, bundle: Path, debug: tuple[str, ...]) -> None:
+    user, password = SECRETS
+    with RtspCamera(reel, user=user, password="another") as camera:
+        variables = {"EDGE_SOURCE": camera.uri.replace("another", password)}
+        finished = edge_run("--bundle", bundle, "--stall-s", STALL_S, *debug, variables=variables)
+    assert finished.code == 1
+    assert not [secret for secret in SECRETS if secret in finished.out + finished.err]
+    if not debug:
+        assert "Check that it is on, its address, user and password." in error_of(finished)
+
+
+def test_ctrl_c_does_not_wait_for_a_camera_that_does_not_answer(bundle: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        mute.settimeout(PATIENCE_S)
+        uri = f"rtsp://127.0.0.1:{mute.getsockname()[1]}/camera"
+        with Running(tmp_path, "--bundle", bundle, "--source", uri, "--stall-s", 60) as running:
+            knocked, _ = mute.accept()
+            asked, _ = mute.accept()
+            with knocked, asked:
+                finished = running.stop(signal.SIGINT, within_s=5)
+    assert finished.code == 130 and finished.err.splitlines()[-1] == "interrupted"
+    assert not (tmp_path / "out").exists()

@@ -16,25 +16,50 @@ TEST_PROCESSES ?= 3
 DEMO_SEEDS := synthetic:?clips=5&seed=0&frames=400
 BENCH_FLAGS ?=
 BUNDLE_FLAGS ?=
+PRECISION ?= fp16
+REBUILD ?=
+FORCE ?=
+INT8_MODE ?= qdq
+ENGINE_FLAGS ?=
 CALIBRATE_FLAGS ?=
+
+# On a Jetson, NumPy, OpenCV and TensorRT are JetPack's: .venv sees them, and pip may not put others over them.
+JETSON ?= $(wildcard /etc/nv_tegra_release)
+ifneq ($(JETSON),)
+venv_flags := --system-site-packages
+run_packages := -e '.[video,report,alerts]' onnxruntime -c jetson-constraints.txt
+say_what_is_there := .venv/bin/edge-doctor --bundle bundles/synthetic-lite || true
+else
+venv_flags :=
+run_packages := -e '.[cpu,video,report,alerts]'
+say_what_is_there := true
+endif
 
 run_bin := .venv/bin
 dev_bin := .venv-dev/bin
 
-.PHONY: help demo train bundle calibrate check test bench wheel clean
+.PHONY: help demo train bundle calibrate engine check test bench wheel clean
 
 help:
 	@echo "make demo                            score the built-in scene with the shipped bundle, into runs/demo"
 	@echo "make train CONFIG= DATA= OUT=        train on normal footage (EPOCHS=, RESUME=1)"
 	@echo "make bundle RUN= OUT=                split, export, check and calibrate a run"
 	@echo "make calibrate BUNDLE= DATA=         gate, scale and threshold anew, from normal footage of this camera"
+	@echo "make engine BUNDLE= PRECISION=       TensorRT engines, on the device that runs them (REBUILD=1, FORCE=1, INT8_MODE=, DATA=)"
 	@echo "make test                            every check and test"
 	@echo "make bench                           benchmarks/results/*.json"
 
-.venv/ready: pyproject.toml
-	$(PYTHON) -m venv .venv
-	$(run_bin)/pip install -q $(PIP_FLAGS) --disable-pip-version-check -e '.[cpu,video,report,alerts]'
+.venv/ready: pyproject.toml jetson-constraints.txt
+	$(PYTHON) -m venv $(venv_flags) .venv
+	$(run_bin)/pip install -q $(PIP_FLAGS) --disable-pip-version-check $(run_packages)
+	@$(say_what_is_there)
 	touch $@
+
+# Without a GPU it is TensorRT-RTX that builds engines, so that is what comes to a machine that has no TensorRT and is no Jetson.
+.venv/tensorrt: .venv/ready
+	@$(run_bin)/python -m export.tensorrt_library || test -n '$(JETSON)' || { echo 'installing TensorRT-RTX (95 MB)'; \
+	  $(run_bin)/pip install -q $(PIP_FLAGS) --disable-pip-version-check tensorrt-rtx-cu13; }
+	@touch $@
 
 .venv-dev/ready: pyproject.toml
 	$(PYTHON) -m venv .venv-dev
@@ -56,6 +81,10 @@ bundle: .venv-dev/ready
 calibrate: .venv/ready
 	@test -n "$(DATA)" || { echo 'error: make calibrate: expected DATA=, normal footage of this camera. Example: make calibrate DATA=footage/gate-today' >&2; exit 2; }
 	$(run_bin)/python -m calibration --bundle '$(BUNDLE)' --data '$(DATA)' --false-alarms-per-hour $(FALSE_ALARMS_PER_HOUR) $(CALIBRATE_FLAGS)
+
+engine: .venv/tensorrt
+	$(run_bin)/python -m export.engine --bundle '$(BUNDLE)' --precision '$(PRECISION)' --int8-mode '$(INT8_MODE)' \
+	  $(if $(DATA),--data '$(DATA)') $(if $(REBUILD),--rebuild) $(if $(FORCE),--force) $(ENGINE_FLAGS)
 
 check: .venv-dev/ready
 	$(dev_bin)/ruff check .

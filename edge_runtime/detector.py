@@ -7,12 +7,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from time import perf_counter
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import numpy as np
 
 from edge_runtime.bundle import Bundle
-from edge_runtime.errors import BackendError, BackendUnavailable, ConfigError
+from edge_runtime.engines import FLAVOURS, find_engine, make_command
+from edge_runtime.errors import BackendError, BackendUnavailable, BundleError, ConfigError
 from edge_runtime.frames import Frame
 from edge_runtime.score import Latency, Score
 from edge_runtime.score_scale import oddness
@@ -20,7 +21,7 @@ from edge_runtime.stream import Arrays, Stream
 
 __all__ = ["BACKENDS", "DEVICES", "Detector", "Device", "Graph"]
 
-BACKENDS = ("auto", "onnxruntime")
+BACKENDS = ("auto", "onnxruntime", *FLAVOURS)
 DEVICES = ("auto", "cpu")
 
 RAW_SCORES = ("score/psnr_db", "score/regular_score", "score/local_error")
@@ -100,7 +101,8 @@ class Detector:
             threads: for each graph; None: one a core.
 
         Raises:
-            BundleError: the bundle lacks the precision, or a file of it is damaged.
+            BundleError: the bundle lacks the precision or an engine, or a file of it is damaged.
+            EngineMismatch: its engine was built from other graphs.
             BackendUnavailable: a library or device is missing.
         """
         from edge_runtime.devices.host import HostDevice
@@ -112,6 +114,8 @@ class Detector:
         if threshold is not None and not math.isfinite(threshold):
             raise ConfigError(f"threshold: expected a number, got {threshold}.")
         graphs = bundle.precision(precision)
+        if backend in FLAVOURS:
+            _refuse_engine(bundle, precision, backend)
         encoder = OnnxRuntimeGraph(bundle, graphs.encoder, threads=threads)
         decoder = OnnxRuntimeGraph(bundle, graphs.decoder, threads=threads)
         log.debug("%s: %s graphs in onnxruntime on the CPU, memory step in NumPy", bundle.manifest.name, precision)
@@ -206,6 +210,19 @@ class Detector:
             error_map=values["error_map"][0, 0] if self.keeps_error_maps else None,
             latency_ms=latency,
         )
+
+
+def _refuse_engine(bundle: Bundle, precision: str, backend: str) -> NoReturn:
+    engine = find_engine(bundle, backend, precision)
+    if engine is None:
+        raise BundleError(
+            f"{bundle.path}: expected an engine for --backend {backend} --precision {precision}, the bundle has none. "
+            f"Build one on the machine that runs it: {make_command(bundle, precision)}"
+        )
+    raise BackendUnavailable(
+        f"{engine.folder}: the engine is there and intact, but this release builds engines and does not run them yet. "
+        "Run the graphs with --backend onnxruntime."
+    )
 
 
 def _ms_since(started: float) -> float:

@@ -1,7 +1,8 @@
-"""Files that are either whole or not there.
+"""Files and folders that are either whole or not there.
 
 A file is written beside its place, under a hidden name with the same ending, and renamed when it is complete.
 A process that is killed half-way leaves what was there before, and the hidden file: `remove_leftovers` takes it away.
+Folders go the same way, with `replacing_folder` and `remove_leftover_folders`.
 """
 
 from __future__ import annotations
@@ -11,13 +12,25 @@ import fcntl
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from edge_runtime.errors import SinkError
 
-__all__ = ["move_into_place", "path_beside", "remove_leftovers", "replacing", "unwritable", "write_atomically"]
+__all__ = [
+    "move_into_place",
+    "path_beside",
+    "remove_leftover_folders",
+    "remove_leftovers",
+    "replacing",
+    "replacing_folder",
+    "unwritable",
+    "write_atomically",
+]
+
+HIDDEN_FOLDER = re.compile(r"\..+\.[0-9a-f]{8}")
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -47,6 +60,44 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             beside.unlink()
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """An empty folder beside `path` to fill; it takes the place of `path` as a whole at the end, or goes away after an error.
+
+    A folder that is there is moved aside first: a process killed between the two renames leaves nothing at `path`.
+
+    Raises:
+        SinkError: the disk is full, or the folder above is not writable.
+    """
+    beside, aside = (path.with_name(f".{path.name}.{secrets.token_hex(4)}") for _ in range(2))
+    try:
+        beside.mkdir(parents=True)
+        with _held(beside, is_needed=False):
+            yield beside
+            for file in beside.iterdir():
+                _sync(file)
+            _sync(beside)
+            if path.exists():
+                os.replace(path, aside)
+            os.replace(beside, path)
+        _sync(path.parent)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    finally:
+        if aside.exists() and not path.exists():
+            os.replace(aside, path)
+        for folder in (beside, aside):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_leftover_folders(parent: Path) -> None:
+    """Remove what killed fillers of folders in `parent` left there; what a living one is filling stays."""
+    with suppress(OSError):
+        for folder in [entry for entry in parent.iterdir() if HIDDEN_FOLDER.fullmatch(entry.name) and entry.is_dir()]:
+            with suppress(OSError), _held(folder, is_needed=True):
+                shutil.rmtree(folder)
 
 
 def remove_leftovers(path: Path) -> None:
@@ -96,6 +147,18 @@ def _remove_unclaimed(path: Path) -> None:
     with suppress(OSError), open(path, "r+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         path.unlink()
+
+
+@contextmanager
+def _held(folder: Path, *, is_needed: bool) -> Iterator[None]:
+    """Hold a folder's lock; where it is needed and another process has it, or the file system has no locks, raise at once."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(*(() if is_needed else (OSError,))):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _remedy(path: Path, number: int | None) -> str:

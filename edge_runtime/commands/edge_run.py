@@ -53,7 +53,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--bundle", type=Path, default=Path(os.environ.get("EDGE_BUNDLE", "bundle")), help="default: $EDGE_BUNDLE, else ./bundle"
     )
-    parser.add_argument("--backend", choices=("auto", "onnxruntime"), default="auto", help="what runs the graphs")
+    parser.add_argument(
+        "--backend", choices=("auto", "onnxruntime", "tensorrt", "tensorrt-rtx"), default="auto", help="what runs the graphs"
+    )
     parser.add_argument("--device", choices=("auto", "cpu"), default="auto", help="where")
     parser.add_argument("--precision", choices=("fp32", "fp16", "int8"), default="fp32", help="of the graphs; the bundle must have it")
     parser.add_argument("--threads", type=int, help="for each graph (default: one a core)")

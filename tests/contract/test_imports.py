@@ -10,6 +10,18 @@ from pathlib import Path
 import pytest
 
 OPTIONAL = ("av", "cv2", "matplotlib", "onnxruntime", "paho", "urllib3")
+ON_THE_DEVICE = (
+    "export.build_choice",
+    "export.build_progress",
+    "export.engine",
+    "export.engine_check",
+    "export.engine_runner",
+    "export.gpu",
+    "export.int8_calibrator",
+    "export.layer_report",
+    "export.tensorrt_build",
+    "export.tensorrt_library",
+)
 FORBIDDEN = ("torch", "train", "export", "calibration")
 
 IMPORT_WITHOUT = """
@@ -39,6 +51,10 @@ def test_every_module_of_the_runtime_imports_without_anything_optional() -> None
 
 def test_runtime_and_calibration_import_without_pytorch() -> None:
     assert _failures_without(("torch", "train", "export"), [*_modules("edge_runtime"), *_modules("calibration")]) == {}
+
+
+def test_engines_are_built_without_pytorch_and_their_library_is_asked_for_last() -> None:
+    assert _failures_without(("torch", "train", "onnx", "tensorrt", "tensorrt_rtx", *OPTIONAL), list(ON_THE_DEVICE)) == {}
 
 
 def test_what_is_made_missing_is_missing() -> None:

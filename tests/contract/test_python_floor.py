@@ -1,13 +1,23 @@
-"""The runtime and calibration must run on Python 3.10 (JetPack 6), whatever Python the tests run on."""
+"""What runs on a Jetson must run on Python 3.10 (JetPack 6), whatever Python the tests run on: runtime, calibration, builder of engines.
+
+Where the machine has a 3.10, the unit tests of runtime and calibration run on it. Elsewhere remain the grammar, the names below, and what
+mypy knows of 3.10's standard library.
+"""
 
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-SOURCES = sorted(path for package in ("edge_runtime", "calibration") for path in Path(package).rglob("*.py"))
+from tests.kit.commands import ROOT
+from tests.kit.python_floor import floor_environment
+
+SOURCES = sorted(path for package in ("edge_runtime", "calibration", "export") for path in Path(package).rglob("*.py"))
 
 # Modules, names of modules, and builtins that came with Python 3.11, 3.12 or 3.13.
 TOO_NEW = {
@@ -32,6 +42,47 @@ TOO_NEW = {
     "BaseExceptionGroup ExceptionGroup PythonFinalizationError",
 }
 NAMES = {name for line in TOO_NEW for name in line.split()}
+
+# PyTorch, which the others need, has no build for it here.
+RUNTIME_TESTS = [
+    "tests/unit/edge_runtime",
+    "tests/unit/calibration",
+    "tests/contract/test_imports.py",
+    "tests/contract/test_golden_manifest.py",
+]
+NEEDING_PYTORCH = "tests/unit/edge_runtime/test_memory_reference.py"
+
+
+@pytest.mark.python3_10
+@pytest.mark.slow
+def test_the_unit_tests_of_the_runtime_pass_on_3_10(toy_originals: dict[str, Path]) -> None:
+    variables = {"TOYS_DIR": str(toy_originals["one_pool"].parent), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [floor_environment(), "-m", "pytest", "-q", *RUNTIME_TESTS, f"--ignore={NEEDING_PYTORCH}"]
+    finished = subprocess.run(command, cwd=ROOT, env=os.environ | variables, capture_output=True, text=True, timeout=590, check=False)
+    assert finished.returncode == 0, finished.stdout[-5000:] + finished.stderr[-1000:]
+
+
+@pytest.mark.python3_10
+@pytest.mark.slow
+def test_what_a_jetson_runs_imports_on_3_10() -> None:
+    paths = [path.with_suffix("") for path in SOURCES if path.name != "__main__.py" and path.parts[0] != "export"]
+    modules = ["export.engine", *(".".join(path.parts).removesuffix(".__init__") for path in paths)]
+    script = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)"
+    finished = subprocess.run(
+        [floor_environment(), "-c", script, *modules], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert finished.returncode == 0, finished.stderr
+
+
+def test_mypy_finds_nothing_that_3_10_lacks() -> None:
+    assert _unknown_to_3_10("-p", "edge_runtime", "-p", "calibration") == []
+
+
+def test_mypy_finds_a_newer_method(tmp_path: Path) -> None:
+    planted = tmp_path / "planted.py"
+    planted.write_text("from pathlib import Path\n\ndef folders(path: Path) -> object:\n    return path.walk()\n")
+    [line] = _unknown_to_3_10(str(planted))
+    assert '"Path" has no attribute "walk"' in line
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=str)
@@ -63,6 +114,17 @@ def test_newer_grammar_is_refused() -> None:
 @pytest.mark.parametrize("source", ["from math import exp", "import typing\ntyping.Any", "match 3:\n    case _: ...", "self.UTC"])
 def test_what_3_10_has_is_let_through(source: str) -> None:
     assert _too_new(source) == []
+
+
+def _unknown_to_3_10(*what: str) -> list[str]:
+    """mypy's complaints about names of the standard library; other packages are left out, they have versions of their own for 3.10."""
+    flags = ["--config-file=", "--python-version=3.10", "--no-site-packages", "--ignore-missing-imports", "--check-untyped-defs"]
+    flags += ["--disable-error-code=call-arg", "--no-incremental", "--no-error-summary"]
+    finished = subprocess.run(
+        [sys.executable, "-m", "mypy", *flags, *what], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert finished.returncode in {0, 1}, finished.stderr
+    return finished.stdout.splitlines()
 
 
 def _too_new(source: str) -> list[str]:

@@ -6,8 +6,12 @@ import functools
 import os
 import shutil
 import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from tests.kit.python_floor import floor_python
 
 __all__ = ["NEEDS", "Need"]
 
@@ -45,6 +49,19 @@ def _system_python_runs(line: str) -> bool:
         return False
 
 
+@functools.cache
+def _package_index() -> bool:
+    with tempfile.TemporaryDirectory() as folder:
+        download = ["download", "-q", "--no-deps", "--no-cache-dir", "--retries", "0", "--timeout", "10", "-d", folder, "threadpoolctl"]
+        return subprocess.run([sys.executable, "-m", "pip", *download], capture_output=True, timeout=60, check=False).returncode == 0
+
+
+def _tensorrt_bindings() -> bool:
+    from tests.kit.tensorrt_bindings import are_available
+
+    return are_available()
+
+
 NEEDS = {
     "ped2": Need("UCSD Ped2 at PED2_DIR", _variable("PED2_DIR")),
     "footage": Need("the folder with vtest.avi at FOOTAGE_DIR", _variable("FOOTAGE_DIR")),
@@ -60,5 +77,10 @@ NEEDS = {
     "system_opencv": Need(
         "an OpenCV with GStreamer, and venv, for /usr/bin/python3: apt-get install python3-opencv python3-venv gstreamer1.0-plugins-good",
         _system_python("import cv2, re; assert re.search(r'GStreamer: +YES', cv2.getBuildInformation())"),
+    ),
+    "package_index": Need("an answer from pip's package index", _package_index),
+    "python3_10": Need("a Python 3.10 with venv, as python3.10 or pyenv's", lambda: floor_python() is not None),
+    "tensorrt_bindings": Need(
+        "TensorRT's bindings for this Python (7 MB from the package index, kept in its environment), gcc and binutils", _tensorrt_bindings
     ),
 }

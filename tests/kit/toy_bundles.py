@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import safetensors.torch
@@ -20,11 +19,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edge_runtime.bundle import Bundle
-from edge_runtime.manifest import SCHEMA, FileSpec, GateSpec, Manifest, ModelSpec, PoolSpec, Precision, UpdateSpec, encode_manifest
+from edge_runtime.manifest import SCHEMA, FileSpec, GateSpec, Manifest, ModelSpec, PoolSpec, Precision, UpdateSpec
 from edge_runtime.preprocess import InputSpec
 from edge_runtime.score_scale import ScoreScale, Threshold
 from export.onnx_graphs import export_graph
 from export.split import scores, split
+from tests.kit.changed_bundles import rewrite_manifest
 from train.models import Mnad
 
 SCORES = ("prediction", "error_map", "score/psnr_db", "score/regular_score", "score/local_error")
@@ -152,14 +152,3 @@ def write_bundle(
         provenance={"weights": "random"},
     )
     return rewrite_manifest(folder, manifest)
-
-
-def rewrite_manifest(folder: Path, manifest: Manifest) -> Bundle:
-    """Put a manifest in place and load the bundle with it."""
-    (folder / "manifest.json").write_bytes(encode_manifest(manifest))
-    return Bundle.load(folder)
-
-
-def with_gate(bundle: Bundle, limit: float) -> Bundle:
-    """The same bundle in memory with another gate."""
-    return replace(bundle, manifest=replace(bundle.manifest, gate=GateSpec(limit)))

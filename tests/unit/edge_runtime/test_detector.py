@@ -16,7 +16,7 @@ from edge_runtime.frames import Frame
 from edge_runtime.manifest import Manifest
 from edge_runtime.score import Score
 from edge_runtime.stream import Stream
-from tests.kit.toy_bundles import rewrite_manifest, with_gate
+from tests.kit.changed_bundles import rewrite_manifest, with_gate
 
 Toy = Callable[[str], Bundle]
 TOYS = ("one_pool", "two_banks", "three_pools")
@@ -188,7 +188,7 @@ def test_a_threshold_that_is_no_number_is_refused(threshold: float, toy: Toy) ->
         Detector.open(toy("one_pool"), threshold=threshold)
 
 
-@pytest.mark.parametrize(("kind", "known"), [("backend", "auto, onnxruntime"), ("device", "auto, cpu")])
+@pytest.mark.parametrize(("kind", "known"), [("backend", "auto, onnxruntime, tensorrt, tensorrt-rtx"), ("device", "auto, cpu")])
 def test_an_unknown_backend_or_device_is_an_error_never_a_fallback(kind: str, known: str, toy: Toy) -> None:
     with pytest.raises(BackendUnavailable, match=rf"{kind}: expected one of {known}, got 'tpu'"):
         Detector.open(toy("one_pool"), **{kind: "tpu"})

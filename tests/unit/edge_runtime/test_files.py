@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from edge_runtime.errors import SinkError
-from edge_runtime.files import path_beside, remove_leftovers, replacing, unwritable, write_atomically
+from edge_runtime.files import (
+    path_beside,
+    remove_leftover_folders,
+    remove_leftovers,
+    replacing,
+    replacing_folder,
+    unwritable,
+    write_atomically,
+)
 
 
 def test_a_written_file_is_whole_and_alone(tmp_path: Path) -> None:
@@ -97,3 +105,42 @@ def test_what_a_living_writer_writes_is_no_leftover(tmp_path: Path) -> None:
 
 def test_in_a_missing_folder_there_are_no_leftovers(tmp_path: Path) -> None:
     remove_leftovers(tmp_path / "nowhere" / "state.safetensors")
+
+
+def test_a_folder_takes_the_place_of_another_as_a_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "engines" / "fp16"
+    for content in (b"old", b"new"):
+        with replacing_folder(folder) as beside:
+            assert beside.name.startswith(".fp16.") and beside.parent == folder.parent
+            (beside / content.decode()).write_bytes(content)
+    assert os.listdir(folder) == ["new"]
+    assert os.listdir(folder.parent) == ["fp16"]
+
+
+def test_an_error_while_a_folder_is_filled_leaves_the_old_one(tmp_path: Path) -> None:
+    folder = tmp_path / "fp16"
+    folder.mkdir()
+    (folder / "old").touch()
+
+    def fill_half() -> None:
+        with replacing_folder(folder) as beside:
+            (beside / "half").touch()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fill_half()
+    assert os.listdir(folder) == ["old"]
+    assert os.listdir(tmp_path) == ["fp16"]
+
+
+def test_folders_left_by_the_dead_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    for name in (".fp16.0123abcd", ".git", "fp16", ".fp16.0123abcd.timing"):
+        (tmp_path / name).mkdir()
+    (tmp_path / ".fp32.0123abcd").touch()  # a file
+    with replacing_folder(tmp_path / "fp32") as living:
+        remove_leftover_folders(tmp_path)
+        assert sorted(os.listdir(tmp_path)) == sorted([".git", "fp16", ".fp16.0123abcd.timing", ".fp32.0123abcd", living.name])
+
+
+def test_leftovers_of_a_place_that_is_not_there_are_none(tmp_path: Path) -> None:
+    remove_leftover_folders(tmp_path / "nowhere")

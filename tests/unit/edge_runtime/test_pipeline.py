@@ -20,7 +20,7 @@ from edge_runtime.sources import BREAKING_EVENTS, SourceHealth
 from edge_runtime.state import StateStore
 from edge_runtime.stream import Stream
 from edge_runtime.summary import Progress
-from tests.kit.toy_bundles import rewrite_manifest
+from tests.kit.changed_bundles import rewrite_manifest
 
 Toy = Callable[[str], Bundle]
 

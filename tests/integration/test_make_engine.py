@@ -1,0 +1,128 @@
+"""`make engine` and `edge-run --backend tensorrt…` as a user types them; without a GPU, so with TensorRT-RTX."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edge_runtime.bundle import Bundle
+from edge_runtime.engines import ENGINES
+from tests.kit.commands import ROOT, Finished, edge_run, environment, error_of, run_module
+
+Toy = Callable[[str], Bundle]
+
+NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}  # what is built here is not run, also where it could be
+
+
+def make(*arguments: str, folder: Path = ROOT) -> Finished:
+    """Run make with this Python's environment in the place of .venv, and no GPU."""
+    there = ["-o", ".venv/ready", "-o", ".venv/tensorrt", f"run_bin={Path(sys.executable).parent}"]
+    variables = {name: value for name, value in environment().items() if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}} | NO_GPU
+    process = subprocess.run(
+        ["make", *arguments, *there], cwd=folder, env=variables, capture_output=True, text=True, timeout=60, check=False
+    )
+    return Finished(process.returncode, process.stdout, process.stderr)
+
+
+@pytest.fixture
+def ped2(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(ROOT / "bundles/ped2-lite", tmp_path / "ped2-lite", ignore=shutil.ignore_patterns(ENGINES)))
+
+
+def test_it_builds_once_and_says_that_it_was_not_run(ped2: Path) -> None:
+    first = make("engine", f"BUNDLE={ped2}")
+    assert first.code == 0, first.err
+    [folder] = (ped2 / ENGINES).iterdir()
+    assert folder.name.endswith("-fp16")
+    assert f"built {folder} with TensorRT-RTX" in first.out
+    assert "encoder.plan: 1." in first.out and "MB from encoder.fp16.onnx" in first.out
+    assert "not run: it was built on a machine without an NVIDIA GPU" in first.out
+    assert json.loads((folder / "engine.json").read_text())["check"]["was_run"] is False
+    before = (folder / "decoder.plan").stat().st_mtime_ns
+    again = make("engine", f"BUNDLE={ped2}")
+    assert (again.code, f"kept {folder}" in again.out) == (0, True)
+    assert (folder / "decoder.plan").stat().st_mtime_ns == before
+    anew = make("engine", f"BUNDLE={ped2}", "REBUILD=1")
+    assert (anew.code, "built" in anew.out) == (0, True)
+    assert (folder / "decoder.plan").stat().st_mtime_ns > before
+
+
+def test_bare_it_takes_the_default_bundle(tmp_path: Path, toy: Toy) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    bare = make("engine", folder=tmp_path)
+    assert bare.code == 2  # make's own, of a command that failed
+    assert "error: bundle: expected a bundle (a folder with manifest.json)" in bare.err
+    shutil.copytree(toy("one_pool").path, tmp_path / "bundle")
+    built = make("engine", "PRECISION=fp32", "ENGINE_FLAGS=--streams 2", folder=tmp_path)
+    assert built.code == 0, built.err
+    assert len(list((tmp_path / "bundle" / ENGINES).iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--precision", "fp16"), "expected precision 'fp16', the bundle has fp32"),
+        (("--precision", "int8", "--int8-mode", "qdq"), "expected precision 'int8', the bundle has fp32"),
+        (("--precision", "fp32", "--flavour", "tensorrt"), "TensorRT"),
+        (("--precision", "fp32", "--streams", "0"), "--streams: expected a whole number from 1 to 256, got 0"),
+    ],
+)
+def test_what_cannot_be_built_is_said_in_a_line(toy: Toy, arguments: tuple[str, ...], said: str) -> None:
+    bundle = toy("one_pool")
+    finished = run_module("export.engine", "--bundle", bundle.path, *arguments, variables=NO_GPU)
+    assert said in error_of(finished)
+    assert not (bundle.path / ENGINES).exists()
+
+
+def test_help_says_what_can_be_asked() -> None:
+    finished = run_module("export.engine", "--help")
+    assert finished.code == 0
+    assert "--rebuild" in finished.out and "--dla" in finished.out
+
+
+@pytest.mark.parametrize(("jetson", "sees_system"), [("1", True), ("", False)])
+def test_on_a_jetson_the_environment_stands_on_jetpack(tmp_path: Path, jetson: str, sees_system: bool) -> None:
+    for name in ("Makefile", "pyproject.toml", "jetson-constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    process = subprocess.run(
+        ["make", "-n", ".venv/ready", f"JETSON={jetson}"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
+    )
+    [install] = [line for line in process.stdout.splitlines() if "pip install" in line]
+    assert ("--system-site-packages" in process.stdout) == sees_system
+    assert ("-c jetson-constraints.txt" in install) == sees_system
+    assert ("cpu" in install) != sees_system  # the extra with pip's OpenCV
+    assert ("edge-doctor" in process.stdout) == sees_system
+
+
+def test_jetpacks_packages_cannot_be_installed_over() -> None:
+    lines = (ROOT / "jetson-constraints.txt").read_text().splitlines()
+    held = {line for line in lines if not line.startswith("#")}
+    assert {"numpy<2", "opencv-python<0", "opencv-python-headless<0", "tensorrt<0"} <= held
+
+
+@pytest.mark.parametrize("backend", ["tensorrt", "tensorrt-rtx"])
+def test_edge_run_without_an_engine_says_which_command_makes_one(toy: Toy, tmp_path: Path, backend: str) -> None:
+    bundle = toy("one_pool")
+    finished = edge_run("--bundle", bundle.path, "--source", "synthetic:", "--backend", backend, "--out", tmp_path / "out")
+    said = error_of(finished)
+    assert f"expected an engine for --backend {backend} --precision fp32, the bundle has none" in said
+    assert said.endswith(f"make engine BUNDLE={bundle.path} PRECISION=fp32")
+
+
+def test_edge_run_with_an_engine_says_that_it_does_not_run_them_yet(toy: Toy) -> None:
+    bundle = toy("one_pool")
+    assert run_module("export.engine", "--bundle", bundle.path, "--precision", "fp32", variables=NO_GPU).code == 0
+    command = ("--bundle", bundle.path, "--source", "synthetic:?frames=20")
+    assert "builds engines and does not run them yet" in error_of(edge_run(*command, "--backend", "tensorrt-rtx"))
+    assert edge_run(*command).code == 0  # a bundle with engines is still a bundle
+    [plan] = (bundle.path / ENGINES).glob("*/decoder.plan")
+    os.truncate(plan, 100)
+    said = error_of(edge_run(*command, "--backend", "tensorrt-rtx"))
+    assert f"{plan}: expected " in said and "REBUILD=1" in said

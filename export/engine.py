@@ -158,7 +158,6 @@ def _run(arguments: argparse.Namespace) -> int:
         is_hardware_compatible=arguments.hardware_compatible,
     )
     bundle = Bundle.load(arguments.bundle)
-    bundle.precision(arguments.precision)
     gpu = find_gpu()
     library = load_library(arguments.flavour, gpu)
     build = EngineBuild(bundle, arguments.precision, library, gpu, settings, arguments.data, arguments.force)

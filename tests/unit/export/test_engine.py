@@ -312,6 +312,7 @@ def test_a_precision_the_bundle_lacks_is_refused(toy: Toy) -> None:
         ({"level": 6}, "--level: expected a whole number from 0 to 5"),
         ({"workspace_mb": 0}, "--workspace-mb"),
         ({"int8_mode": "guess"}, "--int8-mode: expected one of qdq, calibrator"),
+        ({"int8_mode": "calibrator", "streams": 2}, "ranges are measured a stream at a time"),
         ({"dla_core": 0, "streams": 2}, "a DLA takes one batch size only"),
         ({"dla_core": 0}, "--dla: expected precision fp16 or int8, got fp32"),
         ({"is_version_compatible": True}, "expected neither --version-compatible nor --hardware-compatible"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -115,6 +116,15 @@ def test_edge_run_without_an_engine_says_which_command_makes_one(toy: Toy, tmp_p
     said = error_of(finished)
     assert f"expected an engine for --backend {backend} --precision fp32, the bundle has none" in said
     assert said.endswith(f"make engine BUNDLE={bundle.path} PRECISION=fp32")
+
+
+def test_a_folder_with_spaces_is_quoted_in_the_command(toy: Toy) -> None:
+    spaced = toy("one_pool").path
+    spaced = spaced.rename(spaced.with_name("back gate"))
+    said = error_of(edge_run("--bundle", spaced, "--source", "synthetic:", "--backend", "tensorrt"))
+    command = said[said.index("make engine") :]
+    built = make(*shlex.split(command)[1:])
+    assert built.code == 0, built.err
 
 
 def test_edge_run_with_an_engine_says_that_it_does_not_run_them_yet(toy: Toy) -> None:

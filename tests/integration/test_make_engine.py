@@ -103,6 +103,21 @@ def test_on_a_jetson_the_environment_stands_on_jetpack(tmp_path: Path, jetson: s
     assert ("edge-doctor" in process.stdout) == sees_system
 
 
+def test_a_library_that_is_installed_next_is_not_reported_missing(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    python = tmp_path / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\necho error: no TensorRT >&2\nexit 1\n")
+    python.with_name("pip").write_text('#!/bin/sh\necho "$@" >pip-asked\n')
+    for program in python.parent.iterdir():
+        program.chmod(0o755)
+    made = subprocess.run(
+        ["make", ".venv/tensorrt", "-o", ".venv/ready", "JETSON="], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert (made.stdout, made.stderr) == ("installing TensorRT-RTX (95 MB)\n", "")
+    assert (tmp_path / "pip-asked").read_text().endswith("tensorrt-rtx-cu13\n")
+
+
 def test_jetpacks_packages_cannot_be_installed_over() -> None:
     lines = (ROOT / "jetson-constraints.txt").read_text().splitlines()
     held = {line for line in lines if not line.startswith("#")}

@@ -50,8 +50,9 @@ def test_it_builds_once_and_says_that_it_was_not_run(ped2: Path) -> None:
     again = make("engine", f"BUNDLE={ped2}")
     assert (again.code, f"kept {folder}" in again.out) == (0, True)
     assert (folder / "decoder.plan").stat().st_mtime_ns == before
-    anew = make("engine", f"BUNDLE={ped2}", "REBUILD=1")
+    anew = make("engine", f"BUNDLE={ped2}", "REBUILD=1", "DATA=rtsp://me:secret@gate/")
     assert (anew.code, "built" in anew.out) == (0, True)
+    assert "gate/ was not looked at: only a GPU runs an engine" in anew.out and "secret" not in anew.out.splitlines()[-1]
     assert (folder / "decoder.plan").stat().st_mtime_ns > before
 
 

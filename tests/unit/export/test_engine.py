@@ -23,8 +23,9 @@ import tensorrt_rtx as trt
 from edge_runtime.bundle import Bundle
 from edge_runtime.engines import ENGINES, EngineMachine, encode_sheet, find_engine
 from edge_runtime.errors import BackendError, BackendUnavailable, ConfigError, EngineMismatch, SinkError
-from export.build_choice import EngineSettings
+from export.build_choice import EngineSettings, choose
 from export.engine import EngineBuild, MadeEngine, make_engine
+from export.tensorrt_build import BuildInput, BuiltPlan, build_plan
 from export.tensorrt_library import Library, load_library
 from tests.kit.engine_bundles import changed_graph, full_size, halve
 
@@ -362,6 +363,35 @@ def test_no_space_leaves_the_engine_that_was_there(ped2: Bundle) -> None:
         make(ped2, "fp16", rebuild=True)
     assert times(made.engine.folder) == before
     assert make(ped2, "fp16").was_kept
+
+
+def build_encoder(bundle: Bundle, timing_cache: Path) -> BuiltPlan:
+    """As for TensorRT, which has a timing cache; TensorRT-RTX keeps an empty one."""
+    encoder, settings = bundle.precision("fp32").encoder, EngineSettings()
+    graph = BuildInput(bundle.read(encoder), encoder.file, encoder.inputs, ())
+    return build_plan(RTX, graph, choose(trt, "fp32", settings), settings, timing_cache)
+
+
+@pytest.mark.filterwarnings("ignore:Use Deprecated in TensorRT-RTX:DeprecationWarning")
+def test_a_timing_cache_is_kept_and_one_of_another_machine_begun_anew(toy: Toy) -> None:
+    bundle = toy("one_pool")
+    cache = bundle.path / ENGINES / "tensorrt-10.3.0-sm87.timing"
+    build_encoder(bundle, cache)
+    kept = cache.read_bytes()
+    assert kept
+    build_encoder(bundle, cache)
+    assert cache.read_bytes() == kept
+    cache.write_bytes(b"another machine's")
+    build_encoder(bundle, cache)
+    assert cache.read_bytes() == kept
+
+
+@pytest.mark.filterwarnings("ignore:Use Deprecated in TensorRT-RTX:DeprecationWarning")
+def test_a_timing_cache_that_cannot_be_written_is_said_in_a_line(toy: Toy) -> None:
+    bundle = toy("one_pool")
+    (bundle.path / ENGINES).write_text("in the way")
+    with pytest.raises(SinkError, match=r"sm87\.timing: expected to write this file"):
+        build_encoder(bundle, bundle.path / ENGINES / "tensorrt-10.3.0-sm87.timing")
 
 
 FILL_AND_WAIT = """

@@ -215,7 +215,7 @@ def _open_timing_cache(config: Any, path: Path | None) -> Any:
         return None
     remove_leftovers(path)
     cache = config.create_timing_cache(path.read_bytes() if path.exists() else b"")
-    if not config.set_timing_cache(cache, False):
+    if cache is None or not config.set_timing_cache(cache, False):  # None: what was there is no cache
         log.debug("%s: another GPU's or version's, begun anew", path)
         cache = config.create_timing_cache(b"")
         config.set_timing_cache(cache, False)

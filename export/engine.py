@@ -180,6 +180,7 @@ def make_engine(build: EngineBuild, *, rebuild: bool) -> MadeEngine:
 
     Raises:
         EngineMismatch: there is one that does not fit, and `rebuild` is off.
+        IntegrityError: a graph is not what the manifest says, also where its engine could be kept.
         BackendError: the graphs cannot be built, or the engine is past tolerance; what was there stays.
         SinkError: it cannot be written.
     """
@@ -188,6 +189,8 @@ def make_engine(build: EngineBuild, *, rebuild: bool) -> MadeEngine:
     if not rebuild:
         found = find_engine(build.bundle, build.library.flavour, build.precision, build.machine)
         if found is not None:
+            for graph in (found.sheet.encoder, found.sheet.decoder):
+                build.bundle.read(graph.onnx)
             _check_settings(build, found)
             return MadeEngine(found, was_kept=True)
     choice = choose(build.library.trt, build.precision, build.settings)

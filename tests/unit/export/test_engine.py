@@ -22,7 +22,7 @@ import tensorrt_rtx as trt
 
 from edge_runtime.bundle import Bundle
 from edge_runtime.engines import ENGINES, EngineMachine, encode_sheet, find_engine
-from edge_runtime.errors import BackendError, BackendUnavailable, ConfigError, EngineMismatch, SinkError
+from edge_runtime.errors import BackendError, BackendUnavailable, BundleError, ConfigError, EngineMismatch, SinkError
 from export.build_choice import EngineSettings, choose
 from export.engine import EngineBuild, MadeEngine, make_engine
 from export.tensorrt_build import BuildInput, BuiltPlan, build_plan
@@ -71,6 +71,16 @@ def layers_of(made: MadeEngine, part: str) -> dict[str, dict[str, Any]]:
 
 def times(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in (folder, *folder.iterdir())}
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def turn_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[500] ^= 1
+    path.write_bytes(content)
 
 
 def test_the_halved_graphs_are_those_of_the_export() -> None:
@@ -158,6 +168,14 @@ def test_a_changed_graph_is_noticed_and_rebuilt_when_told(toy_engine: MadeEngine
     assert make(bundle).was_kept
 
 
+@pytest.mark.parametrize("change", [cut, turn_a_bit, Path.unlink])
+def test_a_graph_that_was_changed_behind_the_manifests_back_is_noticed(toy_engine: MadeEngine, change: Callable[[Path], object]) -> None:
+    bundle = bundle_of(toy_engine)
+    change(bundle.path / "decoder.fp32.onnx")
+    with pytest.raises(BundleError, match=r"decoder\.fp32\.onnx: expected "):
+        make(bundle)
+
+
 def test_other_settings_are_noticed(toy_engine: MadeEngine) -> None:
     with pytest.raises(EngineMismatch, match="built with streams 1 instead of 4"):
         make(bundle_of(toy_engine), streams=4)
@@ -206,16 +224,6 @@ def test_which_machines_a_tensorrt_engine_fits(
     else:
         with pytest.raises(EngineMismatch, match=r"fp32 engine was built by TensorRT 10\.3\.0 for sm_87"):
             find_engine(bundle, "tensorrt", "fp32", machine)
-
-
-def cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-1])
-
-
-def turn_a_bit(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[500] ^= 1
-    path.write_bytes(content)
 
 
 @pytest.mark.parametrize(

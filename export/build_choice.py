@@ -60,7 +60,8 @@ class EngineSettings:
             raise ConfigError(f"--int8-mode: expected one of {', '.join(INT8_MODES)}, got '{self.int8_mode}'.")
         if self.int8_mode == "calibrator" and self.streams > 1:  # TensorRT would read as many from a buffer with one
             raise ConfigError(
-                f"--int8-mode calibrator: expected one stream, got {self.streams}: ranges are measured a stream at a time. Leave --streams out."
+                f"--int8-mode calibrator: expected one stream, got {self.streams}: ranges are measured a stream at a time. "
+                "Leave --streams out."
             )
 
 

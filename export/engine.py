@@ -169,7 +169,8 @@ def _run(arguments: argparse.Namespace) -> int:
             print(f"  {part}.plan: {graph.plan_bytes / MEGABYTE:.1f} MB from {graph.onnx.file} in {graph.seconds:.1f} s")
     print(f"  {_describe_check(sheet)}")
     if arguments.data is not None and (made.was_kept or not sheet.check.was_run):
-        print(f"  {redacted(arguments.data)} was not looked at: {'REBUILD=1 builds and checks anew' if gpu else 'only a GPU runs an engine'}")
+        why = "REBUILD=1 builds and checks anew" if gpu else "only a GPU runs an engine"
+        print(f"  {redacted(arguments.data)} was not looked at: {why}")
     if gpu is not None and not sheet.check.was_run:
         print(f"  there is one here: build and check it with {make_command(bundle, arguments.precision, rebuild=True)}")
     return 0

@@ -207,6 +207,7 @@ def test_the_example_is_read_and_fine() -> None:
     ("right", "wrong", "mistake"),
     [
         ("trt.Builder(", "trt.Bilder(", "trt.Bilder: no release has it"),
+        ("made.set_memory_pool_limit", '{"limits": made}["limits"].set_pool_limit', "IBuilderConfig.set_pool_limit: no release has it"),
         ("Logger.WARNING", "Logger.WARN", "Logger.WARN: no release has it"),
         ("(network, made)", "(network, made).data", "IHostMemory.data: no release has it"),
         ("made.set_memory_pool_limit", "made.set_pool_limit", "IBuilderConfig.set_pool_limit: no release has it"),

@@ -72,7 +72,7 @@ def test_bare_it_takes_the_default_bundle(tmp_path: Path, toy: Toy) -> None:
     [
         (("--precision", "fp16"), "expected precision 'fp16', the bundle has fp32"),
         (("--precision", "int8", "--int8-mode", "qdq"), "expected precision 'int8', the bundle has fp32"),
-        (("--precision", "int8", "--int8-mode", "calibrator"), "--int8-mode calibrator: expected TensorRT 8.6 or 10"),  # needs no int8 graphs
+        (("--precision", "int8", "--int8-mode", "calibrator"), "calibrator: expected TensorRT 8.6 or 10"),  # not int8 graphs
         (("--precision", "fp32", "--flavour", "tensorrt"), "TensorRT"),
         (("--precision", "fp32", "--streams", "0"), "--streams: expected a whole number from 1 to 256, got 0"),
     ],

@@ -258,6 +258,8 @@ class _Reader(ast.NodeVisitor):
                 return _many(self._kind(element))
             case ast.Tuple(elts=elements):
                 return _tuple(map(self._kind, elements))
+            case ast.Dict(values=values):
+                return _tuple(map(self._kind, values))
         return FOREIGN
 
     def _may_name_tensorrt(self, argument: ast.expr) -> bool:

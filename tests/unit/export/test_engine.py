@@ -1,4 +1,4 @@
-"""Engines really built, by TensorRT-RTX, which needs no GPU for it. What needs one is in tests/hardware."""
+"""Engines really built, by TensorRT-RTX, which needs no GPU for it. Running them needs one; no test does."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -161,8 +162,8 @@ def engine_folder(bundle: Bundle, flavour: str, version: str, sm: int, precision
 
 
 def make_command(bundle: Bundle, precision: str, *, rebuild: bool = False) -> str:
-    """The command that builds an engine."""
-    return f"make engine BUNDLE={bundle.path} PRECISION={precision}{' REBUILD=1' if rebuild else ''}"
+    """The command that builds an engine, as a shell takes it."""
+    return f"make engine BUNDLE={shlex.quote(str(bundle.path))} PRECISION={precision}{' REBUILD=1' if rebuild else ''}"
 
 
 def encode_sheet(sheet: EngineSheet) -> bytes:

@@ -58,6 +58,11 @@ class EngineSettings:
             raise ConfigError(f"--dla: expected one stream, got {self.streams}: a DLA takes one batch size only. Leave --streams out.")
         if self.int8_mode not in INT8_MODES:
             raise ConfigError(f"--int8-mode: expected one of {', '.join(INT8_MODES)}, got '{self.int8_mode}'.")
+        if self.int8_mode == "calibrator" and self.streams > 1:  # TensorRT would read as many from a buffer with one
+            raise ConfigError(
+                f"--int8-mode calibrator: expected one stream, got {self.streams}: ranges are measured a stream at a time. "
+                "Leave --streams out."
+            )
 
 
 @dataclass(frozen=True)

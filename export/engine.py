@@ -158,7 +158,6 @@ def _run(arguments: argparse.Namespace) -> int:
         is_hardware_compatible=arguments.hardware_compatible,
     )
     bundle = Bundle.load(arguments.bundle)
-    bundle.precision(arguments.precision)
     gpu = find_gpu()
     library = load_library(arguments.flavour, gpu)
     build = EngineBuild(bundle, arguments.precision, library, gpu, settings, arguments.data, arguments.force)
@@ -169,6 +168,9 @@ def _run(arguments: argparse.Namespace) -> int:
         for part, graph in zip(PARTS, (sheet.encoder, sheet.decoder), strict=True):
             print(f"  {part}.plan: {graph.plan_bytes / MEGABYTE:.1f} MB from {graph.onnx.file} in {graph.seconds:.1f} s")
     print(f"  {_describe_check(sheet)}")
+    if arguments.data is not None and (made.was_kept or not sheet.check.was_run):
+        why = "REBUILD=1 builds and checks anew" if gpu else "only a GPU runs an engine"
+        print(f"  {redacted(arguments.data)} was not looked at: {why}")
     if gpu is not None and not sheet.check.was_run:
         print(f"  there is one here: build and check it with {make_command(bundle, arguments.precision, rebuild=True)}")
     return 0
@@ -179,6 +181,7 @@ def make_engine(build: EngineBuild, *, rebuild: bool) -> MadeEngine:
 
     Raises:
         EngineMismatch: there is one that does not fit, and `rebuild` is off.
+        IntegrityError: a graph is not what the manifest says, also where its engine could be kept.
         BackendError: the graphs cannot be built, or the engine is past tolerance; what was there stays.
         SinkError: it cannot be written.
     """
@@ -187,6 +190,8 @@ def make_engine(build: EngineBuild, *, rebuild: bool) -> MadeEngine:
     if not rebuild:
         found = find_engine(build.bundle, build.library.flavour, build.precision, build.machine)
         if found is not None:
+            for graph in (found.sheet.encoder, found.sheet.decoder):
+                build.bundle.read(graph.onnx)
             _check_settings(build, found)
             return MadeEngine(found, was_kept=True)
     choice = choose(build.library.trt, build.precision, build.settings)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from edge_runtime.errors import BackendError, BackendUnavailable, ConfigError
-from edge_runtime.files import remove_leftovers, write_atomically
+from edge_runtime.files import remove_leftovers, unwritable, write_atomically
 from edge_runtime.manifest import TensorSpec
 from export.build_choice import BuildChoice, EngineSettings, hold_in_float32, network_flags
 from export.build_progress import BuildProgress, attach_progress
@@ -74,6 +74,7 @@ def build_plan(library: Library, graph: BuildInput, choice: BuildChoice, setting
         BackendUnavailable: TensorRT does not start, because there is no GPU.
         BackendError: it cannot parse or build the graph; the message has its reason.
         ConfigError: the settings do not fit the graph or the machine.
+        SinkError: the timing cache cannot be written.
     """
     trt = library.trt
     started = perf_counter()
@@ -100,8 +101,7 @@ def build_plan(library: Library, graph: BuildInput, choice: BuildChoice, setting
     if plan is None:
         raise BackendError(f"{graph.origin}: {library.title} cannot build it: {heard.reason}. {_advice(heard.reason, settings)}")
     if cache is not None and timing_cache is not None:
-        timing_cache.parent.mkdir(exist_ok=True)
-        write_atomically(timing_cache, bytes(config.get_timing_cache().serialize()))
+        _keep_timings(config, timing_cache)
     flags = tuple(name for name, flag in trt.BuilderFlag.__members__.items() if config.get_flag(flag))
     return BuiltPlan(bytes(plan), layers_of_network(network), flags, fp32_layers, perf_counter() - started)
 
@@ -215,11 +215,19 @@ def _open_timing_cache(config: Any, path: Path | None) -> Any:
         return None
     remove_leftovers(path)
     cache = config.create_timing_cache(path.read_bytes() if path.exists() else b"")
-    if not config.set_timing_cache(cache, False):
+    if cache is None or not config.set_timing_cache(cache, False):  # None: what was there is no cache
         log.debug("%s: another GPU's or version's, begun anew", path)
         cache = config.create_timing_cache(b"")
         config.set_timing_cache(cache, False)
     return cache
+
+
+def _keep_timings(config: Any, path: Path) -> None:
+    try:
+        path.parent.mkdir(exist_ok=True)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    write_atomically(path, bytes(config.get_timing_cache().serialize()))
 
 
 def _advice(reason: str, settings: EngineSettings) -> str:

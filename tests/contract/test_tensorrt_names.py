@@ -207,6 +207,7 @@ def test_the_example_is_read_and_fine() -> None:
     ("right", "wrong", "mistake"),
     [
         ("trt.Builder(", "trt.Bilder(", "trt.Bilder: no release has it"),
+        ("made.set_memory_pool_limit", '{"limits": made}["limits"].set_pool_limit', "IBuilderConfig.set_pool_limit: no release has it"),
         ("Logger.WARNING", "Logger.WARN", "Logger.WARN: no release has it"),
         ("(network, made)", "(network, made).data", "IHostMemory.data: no release has it"),
         ("made.set_memory_pool_limit", "made.set_pool_limit", "IBuilderConfig.set_pool_limit: no release has it"),
@@ -240,6 +241,23 @@ def test_a_mistake_planted_in_the_example_is_found(right: str, wrong: str, mista
     assert right in EXAMPLE
     found = _mistakes({"example": EXAMPLE.replace(right, wrong)})
     assert any(f": {mistake}" in line for line in found), found
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import tensorrt_rtx\n\ndef shape() -> Any:\n    return tensorrt_rtx.Dims9()",
+        "def shape(trt: Any) -> Any:\n    return trt.Dims9()",
+        "def shape(network: Any) -> Any:\n    return network.get_input(0).shapes",
+        "def shape(_tensor: Any) -> Any:\n    return _tensor.shapes",
+    ],
+)
+def test_a_module_that_is_handed_something_of_it_is_read(source: str) -> None:
+    assert _mistakes(examined({"module": source})) != []
+
+
+def test_a_module_that_has_nothing_of_it_is_not_read() -> None:
+    assert examined({"module": "def shape(tensor: TensorSpec, config: dict[str, int]) -> Any:\n    return tensor.shapes"}) == {}
 
 
 def _mistakes(sources: Mapping[str, str]) -> list[str]:

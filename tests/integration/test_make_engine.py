@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -49,8 +50,9 @@ def test_it_builds_once_and_says_that_it_was_not_run(ped2: Path) -> None:
     again = make("engine", f"BUNDLE={ped2}")
     assert (again.code, f"kept {folder}" in again.out) == (0, True)
     assert (folder / "decoder.plan").stat().st_mtime_ns == before
-    anew = make("engine", f"BUNDLE={ped2}", "REBUILD=1")
+    anew = make("engine", f"BUNDLE={ped2}", "REBUILD=1", "DATA=rtsp://me:secret@gate/")
     assert (anew.code, "built" in anew.out) == (0, True)
+    assert "gate/ was not looked at: only a GPU runs an engine" in anew.out and "secret" not in anew.out.splitlines()[-1]
     assert (folder / "decoder.plan").stat().st_mtime_ns > before
 
 
@@ -70,6 +72,7 @@ def test_bare_it_takes_the_default_bundle(tmp_path: Path, toy: Toy) -> None:
     [
         (("--precision", "fp16"), "expected precision 'fp16', the bundle has fp32"),
         (("--precision", "int8", "--int8-mode", "qdq"), "expected precision 'int8', the bundle has fp32"),
+        (("--precision", "int8", "--int8-mode", "calibrator"), "calibrator: expected TensorRT 8.6 or 10"),  # not int8 graphs
         (("--precision", "fp32", "--flavour", "tensorrt"), "TensorRT"),
         (("--precision", "fp32", "--streams", "0"), "--streams: expected a whole number from 1 to 256, got 0"),
     ],
@@ -101,6 +104,21 @@ def test_on_a_jetson_the_environment_stands_on_jetpack(tmp_path: Path, jetson: s
     assert ("edge-doctor" in process.stdout) == sees_system
 
 
+def test_a_library_that_is_installed_next_is_not_reported_missing(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    python = tmp_path / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\necho error: no TensorRT >&2\nexit 1\n")
+    python.with_name("pip").write_text('#!/bin/sh\necho "$@" >pip-asked\n')
+    for program in python.parent.iterdir():
+        program.chmod(0o755)
+    made = subprocess.run(
+        ["make", ".venv/tensorrt", "-o", ".venv/ready", "JETSON="], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert (made.stdout, made.stderr) == ("installing TensorRT-RTX (95 MB)\n", "")
+    assert (tmp_path / "pip-asked").read_text().endswith("tensorrt-rtx-cu13\n")
+
+
 def test_jetpacks_packages_cannot_be_installed_over() -> None:
     lines = (ROOT / "jetson-constraints.txt").read_text().splitlines()
     held = {line for line in lines if not line.startswith("#")}
@@ -114,6 +132,15 @@ def test_edge_run_without_an_engine_says_which_command_makes_one(toy: Toy, tmp_p
     said = error_of(finished)
     assert f"expected an engine for --backend {backend} --precision fp32, the bundle has none" in said
     assert said.endswith(f"make engine BUNDLE={bundle.path} PRECISION=fp32")
+
+
+def test_a_folder_with_spaces_is_quoted_in_the_command(toy: Toy) -> None:
+    spaced = toy("one_pool").path
+    spaced = spaced.rename(spaced.with_name("back gate"))
+    said = error_of(edge_run("--bundle", spaced, "--source", "synthetic:", "--backend", "tensorrt"))
+    command = said[said.index("make engine") :]
+    built = make(*shlex.split(command)[1:])
+    assert built.code == 0, built.err
 
 
 def test_edge_run_with_an_engine_says_that_it_does_not_run_them_yet(toy: Toy) -> None:

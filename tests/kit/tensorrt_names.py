@@ -1,7 +1,7 @@
 """Which names of TensorRT the sources touch, and on what.
 
 Examined are modules that import TensorRT, plainly, inside a function or by `import_module` beside the string "tensorrt", and those that are
-handed it under the name `trt`. What an expression is follows from, in this order:
+handed it under the name `trt`, or an `Any` under a name of CONVENTIONS. What an expression is follows from, in this order:
 
 1. what was assigned. TensorRT's own signatures say that `builder.create_builder_config()` is an `IBuilderConfig` and `network[0]` an
    `ILayer`. What comes from another library or a literal, or has an annotation other than `Any` and TensorRT's classes, is of no
@@ -258,6 +258,8 @@ class _Reader(ast.NodeVisitor):
                 return _many(self._kind(element))
             case ast.Tuple(elts=elements):
                 return _tuple(map(self._kind, elements))
+            case ast.Dict(values=values):
+                return _tuple(map(self._kind, values))
         return FOREIGN
 
     def _may_name_tensorrt(self, argument: ast.expr) -> bool:
@@ -314,6 +316,8 @@ def _is_tensorrt(node: ast.AST) -> bool:
             return any(name.name in MODULES for name in names)
         case ast.ImportFrom(module=module):
             return module in MODULES
+        case ast.arg(arg=name, annotation=annotation) if _annotated(annotation) == OPAQUE and name.lstrip("_") in CONVENTIONS:
+            return True
         case ast.Name(id=name) | ast.arg(arg=name) | ast.Attribute(attr=name):
             return name.lstrip("_") == "trt"
     return False

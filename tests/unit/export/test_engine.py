@@ -1,4 +1,4 @@
-"""Engines really built, by TensorRT-RTX, which needs no GPU for it. What needs one is in tests/hardware."""
+"""Engines really built, by TensorRT-RTX, which needs no GPU for it. Running them needs one; no test does."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ import tensorrt_rtx as trt
 
 from edge_runtime.bundle import Bundle
 from edge_runtime.engines import ENGINES, EngineMachine, encode_sheet, find_engine
-from edge_runtime.errors import BackendError, BackendUnavailable, ConfigError, EngineMismatch, SinkError
-from export.build_choice import EngineSettings
+from edge_runtime.errors import BackendError, BackendUnavailable, BundleError, ConfigError, EngineMismatch, SinkError
+from export.build_choice import EngineSettings, choose
 from export.engine import EngineBuild, MadeEngine, make_engine
+from export.tensorrt_build import BuildInput, BuiltPlan, build_plan
 from export.tensorrt_library import Library, load_library
 from tests.kit.engine_bundles import changed_graph, full_size, halve
 
@@ -70,6 +71,16 @@ def layers_of(made: MadeEngine, part: str) -> dict[str, dict[str, Any]]:
 
 def times(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in (folder, *folder.iterdir())}
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def turn_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[500] ^= 1
+    path.write_bytes(content)
 
 
 def test_the_halved_graphs_are_those_of_the_export() -> None:
@@ -157,6 +168,14 @@ def test_a_changed_graph_is_noticed_and_rebuilt_when_told(toy_engine: MadeEngine
     assert make(bundle).was_kept
 
 
+@pytest.mark.parametrize("change", [cut, turn_a_bit, Path.unlink])
+def test_a_graph_that_was_changed_behind_the_manifests_back_is_noticed(toy_engine: MadeEngine, change: Callable[[Path], object]) -> None:
+    bundle = bundle_of(toy_engine)
+    change(bundle.path / "decoder.fp32.onnx")
+    with pytest.raises(BundleError, match=r"decoder\.fp32\.onnx: expected "):
+        make(bundle)
+
+
 def test_other_settings_are_noticed(toy_engine: MadeEngine) -> None:
     with pytest.raises(EngineMismatch, match="built with streams 1 instead of 4"):
         make(bundle_of(toy_engine), streams=4)
@@ -205,16 +224,6 @@ def test_which_machines_a_tensorrt_engine_fits(
     else:
         with pytest.raises(EngineMismatch, match=r"fp32 engine was built by TensorRT 10\.3\.0 for sm_87"):
             find_engine(bundle, "tensorrt", "fp32", machine)
-
-
-def cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-1])
-
-
-def turn_a_bit(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[500] ^= 1
-    path.write_bytes(content)
 
 
 @pytest.mark.parametrize(
@@ -312,6 +321,7 @@ def test_a_precision_the_bundle_lacks_is_refused(toy: Toy) -> None:
         ({"level": 6}, "--level: expected a whole number from 0 to 5"),
         ({"workspace_mb": 0}, "--workspace-mb"),
         ({"int8_mode": "guess"}, "--int8-mode: expected one of qdq, calibrator"),
+        ({"int8_mode": "calibrator", "streams": 2}, "ranges are measured a stream at a time"),
         ({"dla_core": 0, "streams": 2}, "a DLA takes one batch size only"),
         ({"dla_core": 0}, "--dla: expected precision fp16 or int8, got fp32"),
         ({"is_version_compatible": True}, "expected neither --version-compatible nor --hardware-compatible"),
@@ -361,6 +371,35 @@ def test_no_space_leaves_the_engine_that_was_there(ped2: Bundle) -> None:
         make(ped2, "fp16", rebuild=True)
     assert times(made.engine.folder) == before
     assert make(ped2, "fp16").was_kept
+
+
+def build_encoder(bundle: Bundle, timing_cache: Path) -> BuiltPlan:
+    """As for TensorRT, which has a timing cache; TensorRT-RTX keeps an empty one."""
+    encoder, settings = bundle.precision("fp32").encoder, EngineSettings()
+    graph = BuildInput(bundle.read(encoder), encoder.file, encoder.inputs, ())
+    return build_plan(RTX, graph, choose(trt, "fp32", settings), settings, timing_cache)
+
+
+@pytest.mark.filterwarnings("ignore:Use Deprecated in TensorRT-RTX:DeprecationWarning")
+def test_a_timing_cache_is_kept_and_one_of_another_machine_begun_anew(toy: Toy) -> None:
+    bundle = toy("one_pool")
+    cache = bundle.path / ENGINES / "tensorrt-10.3.0-sm87.timing"
+    build_encoder(bundle, cache)
+    kept = cache.read_bytes()
+    assert kept
+    build_encoder(bundle, cache)
+    assert cache.read_bytes() == kept
+    cache.write_bytes(b"another machine's")
+    build_encoder(bundle, cache)
+    assert cache.read_bytes() == kept
+
+
+@pytest.mark.filterwarnings("ignore:Use Deprecated in TensorRT-RTX:DeprecationWarning")
+def test_a_timing_cache_that_cannot_be_written_is_said_in_a_line(toy: Toy) -> None:
+    bundle = toy("one_pool")
+    (bundle.path / ENGINES).write_text("in the way")
+    with pytest.raises(SinkError, match=r"sm87\.timing: expected to write this file"):
+        build_encoder(bundle, bundle.path / ENGINES / "tensorrt-10.3.0-sm87.timing")
 
 
 FILL_AND_WAIT = """

@@ -38,7 +38,7 @@ endif
 run_bin := .venv/bin
 dev_bin := .venv-dev/bin
 
-.PHONY: help demo train bundle calibrate engine check test bench wheel clean
+.PHONY: bundle-is-there help demo train bundle calibrate engine check test bench wheel clean
 
 help:
 	@echo "make demo                            score the built-in scene with the shipped bundle, into runs/demo"
@@ -83,9 +83,13 @@ calibrate: .venv/ready
 	@test -n "$(DATA)" || { echo 'error: make calibrate: expected DATA=, normal footage of this camera. Example: make calibrate DATA=footage/gate-today' >&2; exit 2; }
 	$(run_bin)/python -m calibration --bundle '$(BUNDLE)' --data '$(DATA)' --false-alarms-per-hour $(FALSE_ALARMS_PER_HOUR) $(CALIBRATE_FLAGS)
 
-engine: .venv/tensorrt
+engine: bundle-is-there .venv/tensorrt
 	$(run_bin)/python -m export.engine --bundle '$(BUNDLE)' --precision '$(PRECISION)' --int8-mode '$(INT8_MODE)' \
 	  $(if $(DATA),--data '$(DATA)') $(if $(REBUILD),--rebuild) $(if $(FORCE),--force) $(ENGINE_FLAGS)
+
+# Said before anything is installed.
+bundle-is-there:
+	@test -f '$(BUNDLE)/manifest.json' || { echo "error: $(BUNDLE): expected a bundle there, found none. Make one (make bundle), or say which: make engine BUNDLE=bundles/ped2-lite" >&2; exit 1; }
 
 check: .venv-dev/ready
 	$(dev_bin)/ruff check .

@@ -12,7 +12,7 @@ from typing import NoReturn, Protocol
 import numpy as np
 
 from edge_runtime.bundle import Bundle
-from edge_runtime.engines import FLAVOURS, find_engine, make_command
+from edge_runtime.engines import ENGINES, FLAVOURS, find_engine, make_command
 from edge_runtime.errors import BackendError, BackendUnavailable, BundleError, ConfigError
 from edge_runtime.frames import Frame
 from edge_runtime.score import Latency, Score
@@ -215,8 +215,9 @@ class Detector:
 def _refuse_engine(bundle: Bundle, precision: str, backend: str) -> NoReturn:
     engine = find_engine(bundle, backend, precision)
     if engine is None:
+        there = ", ".join(sorted(folder.name for folder in (bundle.path / ENGINES).glob(f"{backend}-*"))) or "none"
         raise BundleError(
-            f"{bundle.path}: expected an engine for --backend {backend} --precision {precision}, the bundle has none. "
+            f"{bundle.path}: expected an engine for --backend {backend} --precision {precision}, the bundle has {there}. "
             f"Build one on the machine that runs it: {make_command(bundle, precision)}"
         )
     raise BackendUnavailable(

@@ -153,3 +153,17 @@ def test_edge_run_with_an_engine_says_that_it_does_not_run_them_yet(toy: Toy) ->
     os.truncate(plan, 100)
     said = error_of(edge_run(*command, "--backend", "tensorrt-rtx"))
     assert f"{plan}: expected " in said and "REBUILD=1" in said
+
+
+def test_without_a_bundle_nothing_is_installed(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    made = subprocess.run(["make", "engine"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert made.returncode == 2 and "error: bundle: expected a bundle there, found none" in made.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_edge_run_names_the_engines_that_there_are(toy: Toy) -> None:
+    bundle = toy("one_pool")
+    (bundle.path / "engines" / "tensorrt-10.3.0-sm87-fp16").mkdir(parents=True)
+    said = error_of(edge_run("--bundle", bundle.path, "--source", "synthetic:", "--backend", "tensorrt"))
+    assert "--precision fp32, the bundle has tensorrt-10.3.0-sm87-fp16" in said

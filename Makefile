@@ -89,7 +89,7 @@ engine: bundle-is-there .venv/tensorrt
 
 # Said before anything is installed.
 bundle-is-there:
-	@test -f '$(BUNDLE)/manifest.json' || { echo "error: $(BUNDLE): expected a bundle there, found none. Make one (make bundle), or say which: make engine BUNDLE=bundles/ped2-lite" >&2; exit 1; }
+	@test -f '$(BUNDLE)/manifest.json' || { echo "error: $(BUNDLE): expected a bundle (a folder with manifest.json), found none. Make one (make bundle), or say which: make engine BUNDLE=bundles/ped2-lite" >&2; exit 1; }
 
 check: .venv-dev/ready
 	$(dev_bin)/ruff check .

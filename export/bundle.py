@@ -141,19 +141,20 @@ def make_bundle(run: Run, out: Path, settings: BundleSettings) -> Bundle:
 
 def write_graphs(model: Mnad, precision: str, folder: Path) -> tuple[GraphSpec, GraphSpec]:
     """Export encoder and decoder of one precision into a folder."""
-    halves = split(model, precision)
+    halves = split(model)
     spec = model.input_spec
     clip = torch.zeros(1, spec.frames, spec.channels, spec.height, spec.width)
     with torch.no_grad():
         encoded = dict(zip(halves.encoder.outputs, halves.encoder(clip), strict=True))
     given = encoded | {"read": encoded["query"], "target": clip[:, 0]}
     return (
-        export_graph(halves.encoder, {"clip": clip}, halves.encoder.outputs, folder / f"encoder.{precision}.onnx"),
+        export_graph(halves.encoder, {"clip": clip}, halves.encoder.outputs, folder / f"encoder.{precision}.onnx", precision),
         export_graph(
             halves.decoder,
             {name: given[name] for name in halves.decoder.inputs},
             halves.decoder.outputs,
             folder / f"decoder.{precision}.onnx",
+            precision,
         ),
     )
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from edge_runtime.manifest import GraphSpec, TensorSpec
+from export.precision import halve
 
 __all__ = ["IR_VERSION", "OPSET", "export_graph"]
 
@@ -20,12 +21,15 @@ OPSET = 17
 IR_VERSION = 8
 
 
-def export_graph(module: nn.Module, inputs: Mapping[str, Tensor], outputs: tuple[str, ...], path: Path) -> GraphSpec:
-    """Trace a module and write it to `path`.
+def export_graph(
+    module: nn.Module, inputs: Mapping[str, Tensor], outputs: tuple[str, ...], path: Path, precision: str = "fp32"
+) -> GraphSpec:
+    """Trace a float32 module and write it to `path`.
 
     Args:
         inputs: by name, in the module's order, batch axis first.
         outputs: names, in the module's order.
+        precision: `fp32`, or `fp16` for the network between the casts at its inputs and the scores; see `halve`.
 
     Returns:
         The file's name, hash and tensors, for the manifest.
@@ -50,6 +54,8 @@ def export_graph(module: nn.Module, inputs: Mapping[str, Tensor], outputs: tuple
         examples = module(*inputs.values())
     for value, example in zip(model.graph.output, examples, strict=True):
         _name_shape(value, example)
+    if precision == "fp16":
+        halve(model)
     onnx.checker.check_model(model, full_check=True)
     content = model.SerializeToString(deterministic=True)
     path.write_bytes(content)

@@ -15,7 +15,6 @@ from train.models import Mnad
 __all__ = ["DecoderGraph", "EncoderGraph", "SplitModel", "scores", "split"]
 
 FLOORED_MSE = 1e-10
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -26,26 +25,28 @@ class SplitModel:
     decoder: DecoderGraph
 
 
-def split(model: Mnad, precision: str) -> SplitModel:
-    """Copy a trained model into two modules of a precision, batch norms folded into the convolutions before them."""
-    fused = _fuse(copy.deepcopy(model).eval()).to(DTYPES[precision])
-    return SplitModel(EncoderGraph(fused, DTYPES[precision]).eval(), DecoderGraph(fused, DTYPES[precision], model.has_memory).eval())
+def split(model: Mnad) -> SplitModel:
+    """Copy a trained model into two modules, batch norms folded into the convolutions before them."""
+    fused = _fuse(copy.deepcopy(model).eval())
+    return SplitModel(EncoderGraph(fused).eval(), DecoderGraph(fused, model.has_memory).eval())
 
 
 class EncoderGraph(nn.Module):
-    """Clip to query and skips. Skips have the graph's precision; the query is float32, like the memory."""
+    """Clip to query and skips.
+
+    Its casts to float32, and the decoder's, do nothing here. They mark where half precision begins; `halve` turns them over.
+    """
 
     inputs = ("clip",)
     outputs = ("query", "skip_1", "skip_2", "skip_3")
 
-    def __init__(self, model: Mnad, dtype: torch.dtype) -> None:
+    def __init__(self, model: Mnad) -> None:
         super().__init__()
         self._encoder = model.encoder
-        self._dtype = dtype
 
     def forward(self, clip: Tensor) -> tuple[Tensor, ...]:
         """clip: (B, T, C, h, w) float32 in [−1, 1]. Outputs as `MnadEncoder.forward` names them."""
-        encoded = self._encoder(clip.to(self._dtype))
+        encoded = self._encoder(clip.to(torch.float32))
         return tuple(encoded[name] for name in self.outputs)
 
 
@@ -54,18 +55,17 @@ class DecoderGraph(nn.Module):
 
     outputs = ("prediction", "error_map", "score/psnr_db", "score/regular_score", "score/local_error")
 
-    def __init__(self, model: Mnad, dtype: torch.dtype, has_memory: bool) -> None:
+    def __init__(self, model: Mnad, has_memory: bool) -> None:
         super().__init__()
         self._decoder = model.decoder
-        self._dtype = dtype
         self._has_memory = has_memory
         self.inputs = (*(("query", "read") if has_memory else ("query",)), "skip_1", "skip_2", "skip_3", "target")
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """tensors: in the order of `inputs`; target (B, C, h, w) float32 in [−1, 1]. Outputs are float32."""
         given = dict(zip(self.inputs, tensors, strict=True))
-        query, read = given["query"].to(self._dtype), given.get("read")
-        read = None if read is None else read.to(self._dtype)
+        query, read = given["query"].to(torch.float32), given.get("read")
+        read = None if read is None else read.to(torch.float32)
         prediction = self._decoder(query, read, given["skip_1"], given["skip_2"], given["skip_3"]).float()
         return (prediction, *scores(prediction, given["target"]))
 

@@ -25,7 +25,7 @@ NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}  # what is built here is not run, also whe
 def make(*arguments: str, folder: Path = ROOT) -> Finished:
     """Run make with this Python's environment in the place of .venv, and no GPU."""
     there = ["-o", ".venv/ready", "-o", ".venv/tensorrt", f"run_bin={Path(sys.executable).parent}"]
-    variables = {name: value for name, value in environment().items() if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}} | NO_GPU
+    variables = environment() | NO_GPU
     process = subprocess.run(
         ["make", *arguments, *there], cwd=folder, env=variables, capture_output=True, text=True, timeout=60, check=False
     )
@@ -95,7 +95,13 @@ def test_on_a_jetson_the_environment_stands_on_jetpack(tmp_path: Path, jetson: s
     for name in ("Makefile", "pyproject.toml", "jetson-constraints.txt"):
         shutil.copy(ROOT / name, tmp_path)
     process = subprocess.run(
-        ["make", "-n", ".venv/ready", f"JETSON={jetson}"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
+        ["make", "-n", ".venv/ready", f"JETSON={jetson}"],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
     )
     [install] = [line for line in process.stdout.splitlines() if "pip install" in line]
     assert ("--system-site-packages" in process.stdout) == sees_system
@@ -113,7 +119,13 @@ def test_a_library_that_is_installed_next_is_not_reported_missing(tmp_path: Path
     for program in python.parent.iterdir():
         program.chmod(0o755)
     made = subprocess.run(
-        ["make", ".venv/tensorrt", "-o", ".venv/ready", "JETSON="], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
+        ["make", ".venv/tensorrt", "-o", ".venv/ready", "JETSON="],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
     )
     assert (made.stdout, made.stderr) == ("installing TensorRT-RTX (95 MB)\n", "")
     assert (tmp_path / "pip-asked").read_text().endswith("tensorrt-rtx-cu13\n")
@@ -157,8 +169,8 @@ def test_edge_run_with_an_engine_says_that_it_does_not_run_them_yet(toy: Toy) ->
 
 def test_without_a_bundle_nothing_is_installed(tmp_path: Path) -> None:
     shutil.copy(ROOT / "Makefile", tmp_path)
-    made = subprocess.run(["make", "engine"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
-    assert made.returncode == 2 and "error: bundle: expected a bundle there, found none" in made.stderr
+    made = subprocess.run(["make", "engine"], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60, check=False)
+    assert made.returncode == 2 and "error: bundle: expected a bundle (a folder with manifest.json), found none" in made.stderr
     assert not (tmp_path / ".venv").exists()
 
 

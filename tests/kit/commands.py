@@ -90,8 +90,9 @@ def command_line(module: str, *arguments: object) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """This process's, with the checkout importable from any folder and no default bundle."""
-    return {name: value for name, value in os.environ.items() if name != "EDGE_BUNDLE"} | {"PYTHONPATH": str(ROOT)}
+    """This process's, with the checkout importable from any folder, no default bundle, and no word of the make that it may run under."""
+    left_out = ("EDGE_BUNDLE", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS")
+    return {name: value for name, value in os.environ.items() if name not in left_out} | {"PYTHONPATH": str(ROOT)}
 
 
 def error_of(finished: Finished) -> str:

@@ -33,7 +33,7 @@ SCORES = ("prediction", "error_map", "score/psnr_db", "score/regular_score", "sc
 def one_pool(folder: Path) -> Bundle:
     torch.manual_seed(1)
     spec = InputSpec(frames=4, target=4, channels=1, height=32, width=32)
-    halves = split(Mnad(spec, width=2), "fp32")
+    halves = split(Mnad(spec, width=2))
     pools = (PoolSpec("memory", "query", "read", "softmax", "ema"),)
     return write_bundle(
         folder, spec, halves.encoder, halves.decoder, halves.encoder.outputs, halves.decoder.inputs, pools, {"memory": (3, 16)}

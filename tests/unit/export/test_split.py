@@ -24,7 +24,7 @@ def test_the_fused_halves_say_what_the_model_says(has_memory: bool) -> None:
         items = initial_items(5, model.query_size, torch.Generator().manual_seed(0))
         mixed = read(wanted["query"], items) if has_memory else None
         prediction = model.decoder(wanted["query"], mixed, wanted["skip_1"], wanted["skip_2"], wanted["skip_3"])
-        halves = split(model, "fp32")
+        halves = split(model)
         got = dict(zip(halves.encoder.outputs, halves.encoder(clip), strict=True))
         given = {**got, "target": target} | ({"read": mixed} if has_memory else {})
         decoded = dict(zip(halves.decoder.outputs, halves.decoder(*(given[name] for name in halves.decoder.inputs)), strict=True))
@@ -39,30 +39,15 @@ def test_the_fused_halves_say_what_the_model_says(has_memory: bool) -> None:
 def test_no_batch_norm_is_left_and_the_model_keeps_its_own() -> None:
     model = _model(has_memory=True)
     norms = _batch_norms(model)
-    halves = split(model, "fp32")
+    halves = split(model)
     assert norms > 0
     assert _batch_norms(halves.encoder) == _batch_norms(halves.decoder) == 0
     assert _batch_norms(model) == norms
 
 
 def test_a_model_without_memory_takes_no_read() -> None:
-    assert split(_model(has_memory=True), "fp32").decoder.inputs == ("query", "read", "skip_1", "skip_2", "skip_3", "target")
-    assert split(_model(has_memory=False), "fp32").decoder.inputs == ("query", "skip_1", "skip_2", "skip_3", "target")
-
-
-def test_in_fp16_query_and_scores_stay_float32_and_skips_do_not() -> None:
-    halves = split(_model(has_memory=False), "fp16")
-    with torch.no_grad():
-        encoded = dict(zip(halves.encoder.outputs, halves.encoder(_images(1, 4)), strict=True))
-        given = encoded | {"target": _images(1)}
-        decoded = halves.decoder(*(given[name] for name in halves.decoder.inputs))
-    assert {name: tensor.dtype for name, tensor in encoded.items()} == {
-        "query": torch.float32,
-        "skip_1": torch.float16,
-        "skip_2": torch.float16,
-        "skip_3": torch.float16,
-    }
-    assert {tensor.dtype for tensor in decoded} == {torch.float32}
+    assert split(_model(has_memory=True)).decoder.inputs == ("query", "read", "skip_1", "skip_2", "skip_3", "target")
+    assert split(_model(has_memory=False)).decoder.inputs == ("query", "skip_1", "skip_2", "skip_3", "target")
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 32, 48), (1, 1, 64, 64), (3, 1, 16, 32)])

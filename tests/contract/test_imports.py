@@ -14,6 +14,7 @@ ON_THE_DEVICE = (
     "export.build_choice",
     "export.build_progress",
     "export.engine",
+    "export.engine_build",
     "export.engine_check",
     "export.engine_runner",
     "export.gpu",

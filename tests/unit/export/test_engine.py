@@ -24,7 +24,7 @@ from edge_runtime.bundle import Bundle
 from edge_runtime.engines import ENGINES, EngineMachine, encode_sheet, find_engine
 from edge_runtime.errors import BackendError, BackendUnavailable, BundleError, ConfigError, EngineMismatch, SinkError
 from export.build_choice import EngineSettings, choose
-from export.engine import EngineBuild, MadeEngine, make_engine
+from export.engine_build import EngineBuild, MadeEngine, make_engine
 from export.precision import halve
 from export.tensorrt_build import BuildInput, BuiltPlan, build_plan
 from export.tensorrt_library import Library, load_library

@@ -29,7 +29,7 @@ from edge_runtime.frames import Frame
 from edge_runtime.score import Event, Score
 from edge_runtime.sinks.messages import OpenAlarm, event_message
 from edge_runtime.sinks.mqtt_address import MqttAddress
-from edge_runtime.sinks.rows import encode_row
+from edge_runtime.sinks.rows import encode_row, score_row
 from edge_runtime.sinks.spool import Spool
 
 __all__ = ["MqttSink"]
@@ -39,6 +39,7 @@ _KEEPALIVE_S = 30
 _CONNECT_TIMEOUT_S = 3.0
 _LONGEST_RECONNECT_S = 10.0  # doubled up to it, from about one
 _SCORE_PAUSE_S = 1.0
+_SCORE_FACTS = ("stream", "frame", "time_s", "wall_time_s", "score", "threshold", "is_anomalous")
 
 log = logging.getLogger(__name__)
 
@@ -263,15 +264,8 @@ class MqttSink:
 
 
 def _score_message(score: Score) -> dict[str, Any]:
-    return {
-        "stream": score.stream,
-        "frame": score.frame,
-        "time_s": score.time_s,
-        "wall_time_s": score.wall_time_s,
-        "score": score.score,
-        "threshold": score.threshold,
-        "is_anomalous": score.is_anomalous,
-    }
+    row = score_row(score)
+    return {name: row[name] for name in _SCORE_FACTS}
 
 
 def _client_for(address: MqttAddress, ca_file: Path | None) -> Any:

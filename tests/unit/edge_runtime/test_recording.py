@@ -348,7 +348,7 @@ class Scripted:
             raise SourceStalled("camera:0: the driver hangs.") from None
 
     def __iter__(self) -> Iterator[Frame]:
-        raise NotImplementedError
+        return (item for item in self._items if isinstance(item, Frame))
 
     def health(self) -> SourceHealth:
         return SourceHealth(self.uri, "reading")

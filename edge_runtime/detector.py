@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from time import perf_counter
-from typing import NoReturn, Protocol
+from dataclasses import dataclass
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from edge_runtime.score import Latency, Score
 from edge_runtime.score_scale import oddness
 from edge_runtime.stream import Arrays, Stream
 
-__all__ = ["BACKENDS", "DEVICES", "Detector", "Device", "Graph"]
+__all__ = ["BACKENDS", "DEVICES", "Detector", "Device", "Fetched", "Graph", "Mark", "Submitted"]
 
 BACKENDS = ("auto", "onnxruntime", *FLAVOURS)
 DEVICES = ("auto", "cpu")
@@ -36,8 +35,19 @@ class Graph(Protocol):
         """Outputs by name for inputs by name; the batch axis is first."""
 
 
+Mark = Any
+"""A point in a device's work, as its `mark` gives it."""
+
+
+class Fetched(Protocol):
+    """Rows on their way to the host."""
+
+    def wait(self) -> Sequence[Mapping[str, np.ndarray]]:
+        """The rows, the caller's own: the one synchronisation of a step. Called once."""
+
+
 class Device(Protocol):
-    """Where arrays live and the memory step runs."""
+    """Where arrays live and the memory step runs. What it is asked to do, it does in that order; only `wait` waits for it."""
 
     @property
     def name(self) -> str: ...
@@ -51,8 +61,56 @@ class Device(Protocol):
     def unstack(self, batch: Arrays) -> list[Arrays]:
         """A batch to streams."""
 
-    def fetch(self, values: Arrays) -> Mapping[str, np.ndarray]:
-        """To the host: the one synchronisation of a step."""
+    def fetch(self, rows: Sequence[Arrays]) -> Fetched:
+        """Begin to bring rows to the host. Any number may be on their way."""
+
+    def mark(self) -> Mark:
+        """This point in the work, for `ms_between`."""
+
+    def ms_between(self, first: Mark, second: Mark) -> float:
+        """Milliseconds of work between two marks of a step that has been waited for."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One frame of a step.
+
+    Attributes:
+        target: the window's target frame; None while a window fills.
+        begins_anew: there was a gap before the frame.
+    """
+
+    stream: Stream
+    target: Frame | None
+    begins_anew: bool
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows that pass through the graphs together.
+
+    Attributes:
+        rows: their positions in the step.
+        fetched: their results.
+        marks: at the beginning, after the encoder, the read, the decoder and the update.
+    """
+
+    rows: tuple[int, ...]
+    fetched: Fetched
+    marks: tuple[Mark, Mark, Mark, Mark, Mark]
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A step that a device is at work on, or done with.
+
+    Attributes:
+        marks: before and after the preprocessing.
+    """
+
+    rows: tuple[Row, ...]
+    groups: tuple[Group, ...]
+    marks: tuple[Mark, Mark]
 
 
 class Detector:
@@ -79,6 +137,7 @@ class Detector:
         self._scale = calibrated.score_scale
         batch = calibrated.encoder.inputs[0].shape[0]
         self._largest_batch = batch if isinstance(batch, int) else None
+        self._distances = tuple(f"distance/{pool.name}" for pool in bundle.manifest.pools)
 
     @classmethod
     def open(
@@ -139,51 +198,80 @@ class Detector:
             ConfigError: two frames of one stream.
             BackendError: an engine failed, or its scores are not finite.
         """
+        return self.collect(self.submit(batch))
+
+    def submit(self, batch: Sequence[tuple[Stream, Frame]]) -> Submitted:
+        """The first half of `step`: hand the work to the device. On a GPU this returns before it is done.
+
+        The gate is decided on the device, so the next step may be submitted before this one is collected.
+        """
         if len({id(stream) for stream, _ in batch}) < len(batch):
             raise ConfigError("step: expected at most one frame of each stream, got two of one. Call it once for each frame.")
-        started = perf_counter()
-        ready = [position for position, (stream, frame) in enumerate(batch) if stream.push(frame)]
-        preprocess_ms = _ms_since(started)
-        scores: list[Score | None] = [None] * len(batch)
+        begun = self.device.mark()
+        rows = tuple(_push(stream, frame) for stream, frame in batch)
+        has_preprocessed = self.device.mark()
+        ready = [position for position, row in enumerate(rows) if row.target is not None]
         size = self._largest_batch or max(len(ready), 1)
-        for at in range(0, len(ready), size):
-            group = ready[at : at + size]
-            for position, score in zip(group, self._score([batch[i][0] for i in group]), strict=True):
-                latency = replace(score.latency_ms, preprocess=preprocess_ms, total=preprocess_ms + score.latency_ms.total)
-                scores[position] = replace(score, latency_ms=latency)
-        return scores
+        groups = tuple(self._submit(rows, tuple(ready[at : at + size])) for at in range(0, len(ready), size))
+        return Submitted(rows, groups, (begun, has_preprocessed))
 
-    def _score(self, streams: Sequence[Stream]) -> list[Score]:
+    def _submit(self, rows: Sequence[Row], positions: tuple[int, ...]) -> Group:
         """Encoder, read, decoder, gate and update for streams with a full window."""
-        device = self.device
+        device, streams = self.device, [rows[position].stream for position in positions]
+        started = device.mark()
         windows = device.stack([stream.ring.view(stream.window.start) for stream in streams])
-        started = perf_counter()
         encoded = self._encoder.run(windows)
-        has_encoded = perf_counter()
+        has_encoded = device.mark()
         queries = device.unstack(encoded)
         reads = [stream.bank.read(query) for stream, query in zip(streams, queries, strict=True)]
-        has_read = perf_counter()
+        has_read = device.mark()
         decoded = self._decoder.run({**windows, **encoded, **device.stack(reads)})
-        has_decoded = perf_counter()
+        has_decoded = device.mark()
         results = device.unstack({name: decoded[name] for name in self._wanted})
         updates = [stream.bank.update(*row) for stream, *row in zip(streams, queries, results, strict=True)]
-        values = [device.fetch({**read_, **result, **update}) for read_, result, update in zip(reads, results, updates, strict=True)]
-        latency = Latency(
-            encoder=1e3 * (has_encoded - started),
-            memory=1e3 * (has_read - has_encoded) + _ms_since(has_decoded),
-            decoder=1e3 * (has_decoded - has_read),
-            total=_ms_since(started),
+        facts = [self._facts(*row) for row in zip(reads, results, updates, strict=True)]
+        fetched = device.fetch(facts)
+        return Group(positions, fetched, (started, has_encoded, has_read, has_decoded, device.mark()))
+
+    def collect(self, submitted: Submitted) -> list[Score | None]:
+        """The second half of `step`: wait for the device. Steps are collected in the order in which they were submitted."""
+        values: dict[int, tuple[Mapping[str, np.ndarray], Latency]] = {}
+        for group in submitted.groups:
+            facts = group.fetched.wait()
+            latency = self._latency(submitted, group)
+            values |= {position: (row, latency) for position, row in zip(group.rows, facts, strict=True)}
+        return [self._collect(row, *values.get(position, (None, None))) for position, row in enumerate(submitted.rows)]
+
+    def _collect(self, row: Row, values: Mapping[str, np.ndarray] | None, latency: Latency | None) -> Score | None:
+        if row.begins_anew:
+            row.stream.smoothing.clear()
+        if row.target is None or values is None or latency is None:
+            return None
+        return self._as_score(row.stream, row.target, values, latency)
+
+    def _latency(self, submitted: Submitted, group: Group) -> Latency:
+        between = self.device.ms_between
+        started, has_encoded, has_read, has_decoded, has_updated = group.marks
+        preprocess = between(*submitted.marks)
+        return Latency(
+            preprocess=preprocess,
+            encoder=between(started, has_encoded),
+            memory=between(has_encoded, has_read) + between(has_decoded, has_updated),
+            decoder=between(has_read, has_decoded),
+            total=preprocess + between(started, has_updated),
         )
-        return [self._as_score(stream, row, latency) for stream, row in zip(streams, values, strict=True)]
+
+    def _facts(self, read: Arrays, result: Arrays, update: Arrays) -> Arrays:
+        """What a score is made of; the reads themselves stay on the device."""
+        return {**{name: read[name] for name in self._distances}, **result, **update}
 
     @property
     def _wanted(self) -> tuple[str, ...]:
         return (*RAW_SCORES, "error_map") if self.keeps_error_maps else RAW_SCORES
 
-    def _as_score(self, stream: Stream, values: Mapping[str, np.ndarray], latency: Latency) -> Score:
+    def _as_score(self, stream: Stream, frame: Frame, values: Mapping[str, np.ndarray], latency: Latency) -> Score:
         raw = {name.removeprefix("score/"): float(values[name][0]) for name in RAW_SCORES}
         distances = {pool.name: float(values[f"distance/{pool.name}"][0]) for pool in self.bundle.manifest.pools}
-        frame = stream.window.target
         if not all(map(math.isfinite, (*raw.values(), *distances.values()))):
             raise BackendError(
                 f"{stream.name}, frame {frame.index}: expected finite scores, got {raw | distances}. "
@@ -226,5 +314,6 @@ def _refuse_engine(bundle: Bundle, precision: str, backend: str) -> NoReturn:
     )
 
 
-def _ms_since(started: float) -> float:
-    return 1e3 * (perf_counter() - started)
+def _push(stream: Stream, frame: Frame) -> Row:
+    begins_anew = stream.window.gap_before(frame) is not None
+    return Row(stream, stream.window.target if stream.push(frame) else None, begins_anew)

@@ -50,12 +50,12 @@ class Bank(Protocol):
             scores: `score/regular_score` (1,).
 
         Returns:
-            `is_updated` (1,) bool; `drift` (1,) of the items from their shipped selves.
+            `is_updated` and `is_frozen` (1,), true or not 0; `drift` (1,) of the items from their shipped selves.
         """
 
     @property
     def is_frozen(self) -> bool:
-        """Nothing is learned until `unfreeze`."""
+        """Nothing is learned until `unfreeze`; as of the last frame that was collected."""
 
     def freeze(self) -> None:
         """Stop learning."""
@@ -93,9 +93,8 @@ class Stream:
         Raises:
             ShapeError: the frame is not (H, W, 3) uint8; the window is as it was.
         """
+        self.ring.write(self.window.next_slot, frame.image)
         if self.window.gap_before(frame) is not None:
             self.window.clear()
-            self.smoothing.clear()
-        self.ring.write(self.window.next_slot, frame.image)
         self.window.push(frame)
         return self.window.is_full

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from time import perf_counter
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -14,7 +16,7 @@ from edge_runtime.score_scale import MovingAverage
 from edge_runtime.stream import Arrays, Stream
 from edge_runtime.window import Window
 
-__all__ = ["HostDevice", "HostRing"]
+__all__ = ["HostDevice", "HostFetched", "HostRing"]
 
 
 class HostDevice:
@@ -53,9 +55,28 @@ class HostDevice:
             return [batch]
         return [{name: array[i : i + 1] for name, array in batch.items()} for i in range(size)]
 
-    def fetch(self, values: Arrays) -> Mapping[str, np.ndarray]:
+    def fetch(self, rows: Sequence[Arrays]) -> HostFetched:
         """To the host: they are there."""
-        return values
+        return HostFetched(rows)
+
+    def mark(self) -> float:
+        """Now, in seconds."""
+        return perf_counter()
+
+    def ms_between(self, first: float, second: float) -> float:
+        """Milliseconds from one mark to another."""
+        return 1e3 * (second - first)
+
+
+@dataclass(frozen=True)
+class HostFetched:
+    """Rows that need not be waited for."""
+
+    rows: Sequence[Arrays]
+
+    def wait(self) -> Sequence[Mapping[str, np.ndarray]]:
+        """The rows."""
+        return self.rows
 
 
 class HostRing:

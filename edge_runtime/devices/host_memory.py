@@ -72,7 +72,7 @@ class HostBank:
         is_accepted = not self._is_frozen and bool(scores["score/regular_score"][0] < self._manifest.gate.limit)
         with _quiet():
             is_updated = is_accepted and self._learn(queries)
-        return {"is_updated": np.array([is_updated]), "drift": np.array([self._drift])}
+        return {"is_updated": np.array([is_updated]), "is_frozen": np.array([self._is_frozen]), "drift": np.array([self._drift])}
 
     @property
     def is_frozen(self) -> bool:

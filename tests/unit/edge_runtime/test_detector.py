@@ -143,6 +143,21 @@ def test_after_a_gap_nothing_of_the_past_is_in_the_score(toy: Toy) -> None:
     assert [without_times(score) for score in after_gap] == [without_times(score) for score in fresh]
 
 
+@pytest.mark.parametrize("name", TOYS)
+def test_steps_submitted_ahead_score_as_one_by_one_also_across_a_gap(name: str, toy: Toy) -> None:
+    frames = frames_of(8) + [replace(frame, gap="next clip" if i == 0 else None) for i, frame in enumerate(frames_of(8, seed=1))]
+    detector = Detector.open(toy(name))
+    expected = run(detector, detector.open_stream(), frames)
+    stream, scores, ahead = detector.open_stream(), [], []
+    for frame in frames:
+        ahead.append(detector.submit([(stream, frame)]))
+        if len(ahead) == 3:
+            scores += detector.collect(ahead.pop(0))
+    for submitted in ahead:
+        scores += detector.collect(submitted)
+    assert list(map(without_times, scores)) == list(map(without_times, expected))
+
+
 def test_scores_that_are_not_numbers_name_the_precision(toy: Toy) -> None:
     bundle = toy("one_pool")
     detector = Detector.open(with_broken_decoder(bundle))

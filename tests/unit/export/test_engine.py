@@ -27,7 +27,8 @@ from export.build_choice import EngineSettings, choose
 from export.engine_build import EngineBuild, MadeEngine, make_engine
 from export.precision import halve
 from export.tensorrt_build import BuildInput, BuiltPlan, build_plan
-from export.tensorrt_library import Library, load_library
+from edge_runtime.graphs.tensorrt_library import Library
+from export.tensorrt_library import load_library
 from tests.kit.engine_bundles import changed_graph, full_size
 
 RTX = Library("tensorrt-rtx", trt)

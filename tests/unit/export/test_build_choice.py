@@ -9,9 +9,9 @@ import pytest
 import tensorrt_rtx as trt
 
 from edge_runtime.errors import ConfigError
+from edge_runtime.graphs.tensorrt_library import TensorRtLog, open_log
 from export.build_choice import EngineSettings, choose, layers_behind, network_flags
 from export.build_progress import BuildProgress
-from edge_runtime.graphs.tensorrt_library import TensorRtLog, open_log
 
 PED2 = Path("bundles/ped2-lite")
 

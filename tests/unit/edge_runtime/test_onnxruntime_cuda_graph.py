@@ -1,4 +1,4 @@
-"""ONNX Runtime bound to addresses, with its CPU provider and the host's memory in the place of CUDA's; and what is said where CUDA's is not."""
+"""ONNX Runtime bound to addresses, its CPU provider in the place of CUDA's; and what is said where CUDA's is not."""
 
 from __future__ import annotations
 

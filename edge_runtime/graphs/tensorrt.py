@@ -15,8 +15,9 @@ from edge_runtime.graphs.tensors import BatchBuffers, Place, check_inputs, shape
 from edge_runtime.manifest import GraphSpec, TensorSpec
 from edge_runtime.stream import Arrays
 
-__all__ = ["Plan", "TensorRtGraph"]
+__all__ = ["ALIGNMENT", "Plan", "TensorRtGraph"]
 
+ALIGNMENT = 256  # bytes, of every address that TensorRT is given
 OPEN = -1  # an axis that is open, in TensorRT's shapes
 
 
@@ -124,6 +125,8 @@ class TensorRtGraph:
         self._batch = batch
 
     def _set_address(self, name: str, address: int) -> None:
+        if address % ALIGNMENT:
+            raise BackendError(f"{self._plan.origin}, '{name}': expected an address at a multiple of {ALIGNMENT} bytes, got {address:#x}.")
         if not self._held.context.set_tensor_address(name, address):
             raise self._failure(f"take '{name}'")
         self._addresses[name] = address

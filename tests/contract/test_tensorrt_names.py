@@ -88,7 +88,7 @@ SUBCLASS = """
 import importlib, json, sys
 from types import SimpleNamespace
 from export.build_progress import BuildProgress, attach_progress
-from export.tensorrt_library import open_log
+from edge_runtime.graphs.tensorrt_library import open_log
 
 trt = importlib.import_module(sys.argv[1])
 config, progress = SimpleNamespace(), BuildProgress("build")
@@ -161,8 +161,15 @@ def test_every_module_that_touches_it_is_read() -> None:
         "export/build_choice.py",
         "export/build_progress.py",
         "export/tensorrt_build.py",
-        "export/tensorrt_library.py",
+        "edge_runtime/graphs/tensorrt_library.py",
+        "edge_runtime/graphs/tensorrt.py",
     }
+
+
+def test_the_calls_of_every_frame_are_among_them() -> None:
+    frames = {(use.owner, use.name) for use in _uses(_sources()) if use.where.startswith("edge_runtime/graphs/tensorrt.py")}
+    calls = ("set_input_shape", "get_tensor_shape", "set_tensor_address", "execute_async_v3")
+    assert frames >= {("IExecutionContext", call) for call in calls}
 
 
 def test_what_was_decided_elsewhere_is_used() -> None:

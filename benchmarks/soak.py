@@ -30,7 +30,7 @@ def measure() -> list[Row]:
     if "PED2_DIR" not in os.environ:
         raise ConfigError("benchmark soak: expected UCSD Ped2 at PED2_DIR, the variable is not set. Set it, or name other benchmarks.")
     bundle = Bundle.load(Path(__file__).parent.parent / "bundles" / "ped2-lite")
-    detector = Detector.open(bundle)
+    detector = Detector.open(bundle, device="cpu")
     stream = detector.open_stream("soak")
     resident_mb: list[float] = []
 

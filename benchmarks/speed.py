@@ -138,7 +138,7 @@ def _work(make_step: Callable[[Path], Step], path: Path, connection: Connection)
 
 
 def _edge_run_step(path: Path) -> Step:
-    detector = Detector.open(Bundle.load(path))
+    detector = Detector.open(Bundle.load(path), device="cpu")
     stream = detector.open_stream()
     return lambda frame: _psnr_db(detector.step([(stream, frame)])[0])
 
@@ -204,7 +204,7 @@ def _ema(items: torch.Tensor, written: torch.Tensor) -> torch.Tensor:
 
 def _outside_the_graphs(bundle: Bundle, frames: int, folder: Path) -> tuple[float, float]:
     """Median milliseconds a frame outside the graph calls, from the grab to the sinks, and in all."""
-    detector = Detector.open(bundle)
+    detector = Detector.open(bundle, device="cpu")
     rows: list[Latency] = []
 
     class Collect:

@@ -241,5 +241,5 @@ def _smoothed(scores: Sequence[Score], quantity: str, frames: int) -> np.ndarray
 
 def _score_clips(bundle: Bundle, precision: str, clips: Iterable[Iterable[Frame]], *, is_learning: bool) -> list[list[Score]]:
     """Scores of every clip, each with the shipped memory to begin with."""
-    detector = Detector.open(bundle, precision=precision)
+    detector = Detector.open(bundle, precision=precision, device="cpu")  # the same numbers on every machine
     return [score_frames(detector, open_evaluation_stream(detector, is_learning=is_learning), clip) for clip in clips]

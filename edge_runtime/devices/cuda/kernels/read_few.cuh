@@ -106,14 +106,14 @@ __device__ void read_few(
         read_rows<false>(shared, items, query, logits, nearest, read, distance, parts, arrived, M, D, K, is_shrunk);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) read_few_f32(
+extern "C" __global__ void __launch_bounds__(THREADS, 2) read_few_f32(
     const float *items, const float *query, float *logits, int *nearest, float *read, float *distance, float *parts, unsigned *arrived,
     int M, int D, int K, int is_shrunk) {
     __shared__ FewShared shared;
     read_few(shared, items, query, logits, nearest, read, distance, parts, arrived, M, D, K, is_shrunk);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) read_few_f16(
+extern "C" __global__ void __launch_bounds__(THREADS, 2) read_few_f16(
     const float *items, const __half *query, float *logits, int *nearest, float *read, float *distance, float *parts, unsigned *arrived,
     int M, int D, int K, int is_shrunk) {
     __shared__ FewShared shared;

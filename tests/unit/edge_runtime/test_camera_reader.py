@@ -80,7 +80,7 @@ def test_notices_are_bounded() -> None:
 class Driver:
     """Stands in for a driver that hangs: the next `hanging_reads` return when it `lets_go`, and no sooner; `hangs` says one does."""
 
-    decoder, fps = "driver", 10.0
+    decoder, fps, is_damaged = "driver", 10.0, False
 
     def __init__(self, *_: object) -> None:
         self.hanging_reads = 0

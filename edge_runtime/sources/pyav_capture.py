@@ -152,8 +152,7 @@ def _video(container: Any, address: Address) -> Any:
         SourceOpenError: there is none, or none that FFmpeg can decode.
     """
     if not container.streams.video:
-        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
-        raise SourceOpenError(f"{address.shown}: expected a video stream, got {kinds}. Check the path, and that its video is on.")
+        raise SourceOpenError(f"{address.shown}: expected a video stream, it has none. Check the path, and that its video is on.")
     stream = container.streams.video[0]
     if stream.codec_context is None:
         raise SourceOpenError(f"{address.shown}: expected a codec that FFmpeg knows, got another one. Set the camera to H.264.")

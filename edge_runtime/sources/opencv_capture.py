@@ -22,6 +22,8 @@ from edge_runtime.sources.flip import flipped
 __all__ = ["OpenCvCapture", "through_ffmpeg", "through_gstreamer", "through_v4l2"]
 
 PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
+# What OpenCV asks of every camera; asked again, because the format and size it begins with may be slower than those that are wanted.
+V4L2_RATE = 30.0
 FOURCC = {"h264": "H264", "h265": "HEVC", "mjpeg": "MJPG", "yuyv": "YUYV", "nv12": "NV12"}
 # By itself FFmpeg looks at twenty frames of a camera before it gives the first: seconds of a slow camera, after every loss.
 FFMPEG_OPTIONS = ("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_flags;prefer_tcp|analyzeduration;500000")
@@ -119,8 +121,9 @@ def through_v4l2(address: Address, options: CameraOptions) -> Opening:
         for name, value in ((cv2.CAP_PROP_FRAME_WIDTH, options.width), (cv2.CAP_PROP_FRAME_HEIGHT, options.height)):
             if value:
                 handle.set(name, value)
-        if options.rate:
-            handle.set(cv2.CAP_PROP_FPS, options.rate)
+        rate = options.rate or V4L2_RATE
+        if options.rate or handle.get(cv2.CAP_PROP_FPS) < rate:
+            handle.set(cv2.CAP_PROP_FPS, rate)
         return _opened(handle, "V4L2", address, options)
 
     return open_device

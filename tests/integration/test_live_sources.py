@@ -144,7 +144,7 @@ def test_every_restart_is_back_in_time_and_nothing_is_left(
     down_s = random.Random(20)
     back_s: list[float] = []
     with RtspCamera(shown) as camera:
-        opened(camera.uri).close()  # what OpenCV opens once and keeps
+        opened(camera.uri).close()  # what PyAV opens once and keeps
         before = handles(), set(threading.enumerate())
         with closing(opened(camera.uri)) as source:
             items = poll_until(source, is_frame)

@@ -149,5 +149,5 @@ def test_the_doctor_lists_it_with_its_identity_and_formats(bus: CameraBus, gate:
         monkeypatch.setenv(name, value)
     first, second = find_cameras(Machine(root=bus.root))
     assert (first.what, second.what) == ("/dev/video0: Gate_A1", "/dev/video3: Yard_B2")
-    assert first.detail == f"--source {gate.uri}; YUYV 320x240@10, 160x120@30; MJPG 320x240@15, 160x120@30"
+    assert first.detail == f"--source {gate.uri}; MJPG 320x240@15, 160x120@30; YUYV 320x240@10, 160x120@30"
     assert second.detail == f"--source {yard.uri}; MJPG 160x120@5"

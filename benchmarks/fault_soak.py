@@ -237,7 +237,7 @@ def _rows(run: Run, left: tuple[int, int], lines: list[dict[str, Any]], span: in
         Row("frames", summary.frames, FRAMES, "", "higher", setting),
         Row("frames scored", summary.scored, None, "", "higher", setting),
         Row("frames dropped while the detector was busy", source.dropped, None, "", "lower", setting),
-        Row("damaged pictures left out", source.damaged, None, "", "lower", "as far as the decoder can tell, each up to the next key frame"),
+        Row("damaged pictures left out", source.damaged, None, "", "lower", "as far as FFmpeg can tell, each up to the next key frame"),
         Row("faults", len(every_s), None, "", "higher", faults),
         Row("camera lost and found again", source.losses, None, "", "lower", f"{source.connects} connections, {source.stalls} stalls"),
         Row("gaps", summary.gaps, None, "", "lower", "events in scores.jsonl: the window was emptied"),

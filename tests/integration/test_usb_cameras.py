@@ -23,7 +23,7 @@ from tests.kit.commands import edge_run, error_of, results_in
 from tests.kit.running import SPAN, Running, assert_no_score_spans_a_gap
 from tests.kit.v4l2_cameras import CameraBus, UsbCamera
 
-pytestmark = pytest.mark.skipif(not CameraBus.is_available(), reason="not here: a C compiler")
+pytestmark = pytest.mark.v4l2
 
 BACK_WITHIN_S = 5.0
 FORMATS = [("YUYV", 160, 120, 30), ("YUYV", 320, 240, 10), ("MJPG", 160, 120, 30), ("MJPG", 320, 240, 15)]
@@ -141,7 +141,6 @@ def test_the_systems_opencv_reads_it_too(bus: CameraBus, gate: UsbCamera) -> Non
     assert read.stdout.splitlines() == ["(240, 320, 3)"] * 5, read.stderr
 
 
-@pytest.mark.skipif(not Machine().has_tool("v4l2-ctl"), reason="not here: v4l2-ctl (apt-get install v4l-utils)")
 def test_the_doctor_lists_it_with_its_identity_and_formats(bus: CameraBus, gate: UsbCamera, monkeypatch: pytest.MonkeyPatch) -> None:
     yard = bus.make("Yard_B2", ("MJPG", 160, 120, 5))
     bus.plug(yard, 3)

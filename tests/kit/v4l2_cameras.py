@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import struct
 import subprocess
 from dataclasses import dataclass
@@ -56,11 +55,6 @@ class CameraBus:
         self._library = folder / "v4l2_device.so"
         (self.root / "dev" / "v4l" / "by-id").mkdir(parents=True)
         subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", self._library, SOURCE, "-ldl", "-lpthread"], check=True, timeout=60)
-
-    @staticmethod
-    def is_available() -> bool:
-        """There is a C compiler."""
-        return shutil.which("cc") is not None
 
     @property
     def variables(self) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Generator
 from time import monotonic
+from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,6 +23,7 @@ __all__ = ["PyAvCapture", "through_pyav"]
 RTSP_OPTIONS = {"rtsp_flags": "prefer_tcp", "allowed_media_types": "video"}
 OPTIONS = {"analyzeduration": "500000"}
 NEARLY = 0.9  # of the patience: an error after so long is a timeout, whatever FFmpeg calls it
+CHECK = "Check that it is on, and its address."
 LONGEST_DAMAGE_S = 10.0  # some streams have no key frames; by then the damage is over even there
 
 
@@ -34,19 +36,17 @@ class PyAvCapture:
     decoder = "FFmpeg (PyAV), software"
 
     def __init__(self, container: Any, stream: Any, fps: float | None, options: CameraOptions) -> None:
-        from av.video.reformatter import VideoReformatter
-
         self.fps = fps
         self.is_damaged = False
         self._container = container
         self._options = options
-        self._to_bgr = VideoReformatter()
+        self._to_bgr = _av().video.reformatter.VideoReformatter()
         self._damaged_at_s: float | None = None
         self._frames = self._decode(stream)
 
     def read(self) -> np.ndarray | None:
         """As `Capture` says."""
-        av = pyav("cameras on the network", encodes=False)
+        av = _av()
         ends_s = monotonic() + self._options.stall_s
         try:
             for frame in self._frames:
@@ -65,7 +65,7 @@ class PyAvCapture:
 
     def _decode(self, stream: Any) -> Generator[Any, None, None]:
         """The frames; None after each packet that gave none or could not be decoded."""
-        av = pyav("cameras on the network", encodes=False)
+        av = _av()
         for packet in self._container.demux(stream):
             try:
                 frames = packet.decode()
@@ -95,7 +95,7 @@ def through_pyav(address: Address, options: CameraOptions) -> Callable[[], PyAvC
     asked = OPTIONS | (RTSP_OPTIONS if is_rtsp else {})
 
     def open_stream() -> PyAvCapture:
-        av = pyav("cameras on the network", encodes=False)
+        av = _av()
         _resolve(address)
         began_s = monotonic()
         try:
@@ -117,9 +117,6 @@ def through_pyav(address: Address, options: CameraOptions) -> Callable[[], PyAvC
     return open_stream
 
 
-CHECK = "Check that it is on, and its address."
-
-
 def _resolve(address: Address) -> None:
     """Of a name that nobody knows FFmpeg says `Input/output error`."""
     try:
@@ -129,7 +126,7 @@ def _resolve(address: Address) -> None:
 
 
 def _problem(error: Any, address: Address) -> str:
-    av = pyav("cameras on the network", encodes=False)
+    av = _av()
     if isinstance(error, av.error.HTTPUnauthorizedError):
         if "@" in address.target:
             return (
@@ -158,3 +155,7 @@ def _video(container: Any, address: Address) -> Any:
         raise SourceOpenError(f"{address.shown}: expected a codec that FFmpeg knows, got another one. Set the camera to H.264.")
     stream.codec_context.thread_count = 1  # each further thread may hold a frame back
     return stream
+
+
+def _av() -> ModuleType:
+    return pyav("cameras on the network", encodes=False)

@@ -14,7 +14,7 @@ BENCHMARKS = {
     "speed": "the full-size and the lite frame: parity, PyTorch eager against edge-run, what lies outside the graphs",
     "footprint": "size of the demo's environment, time to help and to the first score",
     "soak": "memory growth over 20,000 frames (needs PED2_DIR)",
-    "fault_soak": "an hour's frames from a camera on the network that fails in nine ways (needs GStreamer's RTSP server)",
+    "fault_soak": "an hour's frames from a camera on the network that fails in eleven ways (needs GStreamer's RTSP server)",
 }
 
 

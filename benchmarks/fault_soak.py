@@ -44,8 +44,8 @@ CALM_S, FAULT_S = (1.5, 4.0), (0.3, 6.0)
 PATIENCE_S = 30.0  # after so long without a frame the next fault comes anyway
 LONGEST_STEP_S = 1.5
 MOST_DIFFERENCE = 5.0  # grey levels on average, of a picture from the one that was sent
-OVER_AT_ONCE = ("hang-up", "another size", "cut")
-ENDS_CONNECTIONS = (*OVER_AT_ONCE, "kill")
+ENDS_CONNECTIONS = ("hang-up", "another size", "cut", "kill")
+OVER_AT_ONCE = ("hang-up", "another size", "another size within the session", "cut")
 SEED = 7
 
 
@@ -55,7 +55,7 @@ def measure() -> list[Row]:
         folder = Path(work)
         shown = Shown(folder)
         detector = Detector.open(TOYS["one_pool"](folder / "bundle"))
-        with RtspCamera(shown.reel) as camera:  # what OpenCV opens once and keeps
+        with RtspCamera(shown.reel) as camera:  # what PyAV opens once and keeps
             CameraSource(camera.uri).close()
         gc.collect()
         before = _handles(), threading.active_count()
@@ -89,8 +89,10 @@ class Shown:
         return self.reel
 
     def is_undamaged(self, image: np.ndarray) -> bool:
-        """Whether it is one of the pictures as they were sent; the number lies in its upper half."""
+        """Whether it is one of the pictures as they are sent now; the number lies in its upper half."""
         height, width = image.shape[:2]
+        if width != self.reel.width:
+            return False
         original = self.originals[width][number_in(image) % PICTURES]
         return bool(np.abs(image[height // 2 :] - original).mean() < MOST_DIFFERENCE)
 
@@ -147,9 +149,11 @@ class Faults(threading.Thread):
             "stall": (camera.stall, camera.resume),
             "hang-up": (camera.hang_up, lambda: None),
             "another size": (lambda: camera.switch(shown.other()), lambda: None),
+            "another size within the session": (lambda: camera.switch(shown.other(), hang_up=False), lambda: None),
             "freeze": (camera.freeze, camera.thaw),
             "black": (camera.black, lambda: camera.show(shown.reel)),
             "corrupt bytes": (lambda: line.corrupt(self._random.choice((0.0005, 0.01, 0.2))), line.mend),
+            "lost packets": (lambda: line.lose(0.02), lambda: line.lose(0.0)),
             "cut": (line.cut, lambda: None),
             "black hole": (line.blackhole, line.mend),
         }
@@ -233,6 +237,7 @@ def _rows(run: Run, left: tuple[int, int], lines: list[dict[str, Any]], span: in
         Row("frames", summary.frames, FRAMES, "", "higher", setting),
         Row("frames scored", summary.scored, None, "", "higher", setting),
         Row("frames dropped while the detector was busy", source.dropped, None, "", "lower", setting),
+        Row("damaged pictures left out", source.damaged, None, "", "lower", "as far as FFmpeg can tell, each up to the next key frame"),
         Row("faults", len(every_s), None, "", "higher", faults),
         Row("camera lost and found again", source.losses, None, "", "lower", f"{source.connects} connections, {source.stalls} stalls"),
         Row("gaps", summary.gaps, None, "", "lower", "events in scores.jsonl: the window was emptied"),

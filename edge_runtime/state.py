@@ -6,8 +6,10 @@ moment leaves the last state or the one before. What it left half-written goes a
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from time import monotonic
@@ -16,7 +18,7 @@ from urllib.parse import quote
 import safetensors.numpy
 
 from edge_runtime.bundle import UNREADABLE_TENSORS, Bundle
-from edge_runtime.errors import BundleError
+from edge_runtime.errors import BundleError, ConfigError
 from edge_runtime.files import remove_leftovers, unwritable, write_atomically
 from edge_runtime.stream import Bank
 
@@ -46,6 +48,27 @@ class StateStore:
         self._bundle = bundle
         self._every_s = every_s
         self._saved_at = monotonic()
+
+    def claim(self) -> None:
+        """Keep everyone else from this stream's memory, for as long as this store lives: two who save it undo each other's learning.
+
+        Raises:
+            ConfigError: somebody else has it.
+            SinkError: the file that says so cannot be written.
+        """
+        path = self.path.with_suffix(".lock")
+        try:
+            lock = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise unwritable(path, error) from error
+        weakref.finalize(self, os.close, lock)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(
+                f"{self.path}: expected a memory of its own, another process learns into it. Stop that one, or say another --stream or "
+                "--state."
+            ) from error
 
     def load(self, bank: Bank) -> bool:
         """Restore the bank, if there is a state. True if there was.

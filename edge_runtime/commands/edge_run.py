@@ -171,6 +171,8 @@ def _open_state(arguments: argparse.Namespace, bundle: Bundle, stream: Stream) -
     if arguments.state is None:
         return None
     state = StateStore(arguments.state, stream.name, bundle)
+    if arguments.update == "on":
+        state.claim()
     if state.load(stream.bank):
         note = "; it is frozen: it drifted past its limit" if stream.bank.is_frozen else ""
         print(f"memory restored from {state.path}{note}", file=sys.stderr)

@@ -67,7 +67,7 @@ def _video_of(machine: Machine, build: OpenCvBuild, packages: dict[str, str]) ->
     else:
         findings.append(Finding("OpenCV", "ok", "no GStreamer", "only csi:// and gst: sources need it; the system's python3-opencv has it"))
     if build.ffmpeg:
-        findings.append(Finding("OpenCV", "ok", f"with FFmpeg ({build.ffmpeg})", "files, rtsp:// and http://"))
+        findings.append(Finding("OpenCV", "ok", f"with FFmpeg ({build.ffmpeg})", "files; rtsp:// and http:// where PyAV is not installed"))
     elif not build.gstreamer:
         remedy = f"{machine.pip} install --force-reinstall opencv-python-headless"
         findings.append(Finding("OpenCV", "warning", "no FFmpeg", "no video files, rtsp:// or http://", remedy))

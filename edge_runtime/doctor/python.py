@@ -30,7 +30,7 @@ facts |= {"version": onnxruntime.__version__, "providers": onnxruntime.get_avail
 
 # Module: the distribution, what it is for.
 EXTRAS = {
-    "av": ("av", "event clips, H.264 video"),
+    "av": ("av", "event clips, H.264 video; without it rtsp:// and http:// cameras tell less"),
     "matplotlib": ("matplotlib", "timeline.png, score plots"),
     "paho.mqtt": ("paho-mqtt", "--mqtt"),
     "urllib3": ("urllib3", "--webhook"),

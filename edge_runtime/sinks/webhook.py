@@ -217,7 +217,9 @@ class _Receiver:
         # What urllib3 tells of requests names their whole URL.
         logging.getLogger("urllib3").setLevel(logging.ERROR)
         parts = self._checked(url)
-        self._shown = f"webhook {parts.scheme}://{parts.netloc}"
+        # `http://bob:12/pw@host`, as people type it, reads as the port 12 of a host `bob`: then both may be secrets.
+        is_doubtful = parts.port is not None and "@" in (parts.path or "")
+        self._shown = f"webhook {parts.scheme}://{'***' if is_doubtful else parts.netloc}"
         self._url = parts._replace(auth=None).url
         self._headers = {"Content-Type": "application/json", "User-Agent": "edge-runtime"}
         if token:

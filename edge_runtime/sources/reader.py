@@ -117,7 +117,7 @@ class Reader(threading.Thread):
             if image is None or (self._is_connected() and waited_s >= NEARLY * self._stall_s):
                 return self._why_lost(waited_s)
             self._connect(capture, image)
-            self._receive(image, time.monotonic(), time.time())
+            self._receive(image, time.monotonic(), time.time(), is_damaged=capture.is_damaged)
         return "closed"
 
     def _why_lost(self, waited_s: float) -> str:
@@ -157,9 +157,12 @@ class Reader(threading.Thread):
             self._hand_over.note(Notice("reconnect", {"down_s": down_s, "attempts": self._attempts, "decoder": capture.decoder}))
         self.lost_at_s, self._attempts, self._good_at_s = None, 0, None
 
-    def _receive(self, image: np.ndarray, time_s: float, wall_time_s: float) -> None:
-        """A picture from the camera: counted, and handed over if it shows something new and is due."""
+    def _receive(self, image: np.ndarray, time_s: float, wall_time_s: float, *, is_damaged: bool) -> None:
+        """A picture from the camera: counted, and handed over if it is whole, shows something new and is due."""
         self._hand_over.count("frames")
+        if is_damaged:
+            self._note_damage()
+            return
         is_frozen = self._freeze.look(image, time_s)
         filler = self._check.look(image) or ("frozen" if is_frozen else None)
         self._note_freeze(is_frozen and filler != "one colour", time_s)
@@ -183,6 +186,13 @@ class Reader(threading.Thread):
         elif not is_frozen and self._frozen_since_s is not None:
             self._hand_over.note(Notice("picture_moves", {"frozen_s": time_s - self._frozen_since_s}))
             self._frozen_since_s = None
+
+    def _note_damage(self) -> None:
+        self._hand_over.count("damaged")
+        self._gap = self._gap or "damaged pictures"
+        if self._filler != "damaged":
+            self._hand_over.note(Notice("filler", {"reason": "damaged"}))
+        self._filler = "damaged"
 
     def _note_filler(self, filler: str | None) -> None:
         if filler is not None:

@@ -7,9 +7,11 @@ import os
 import pty
 import re
 import shutil
+import signal
 import struct
 import subprocess
 import termios
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +19,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from edge_runtime.bundle import Bundle
 from edge_runtime.sources import open_source
 from tests.kit.commands import Finished, Results, command_line, edge_run, environment, error_of, results_in
 from tests.kit.drawn_footage import draw, scene, write_clip, write_video
+from tests.kit.running import Running
 
 KEYS = [
     *("stream", "frame", "time_s", "wall_time_s", "score", "threshold", "is_anomalous"),
@@ -375,3 +379,16 @@ def read_all(terminal: int) -> str:
             os.close(terminal)
             return b"".join(parts).decode()
         parts.append(part)
+
+
+def test_two_runs_of_one_stream_do_not_share_a_memory_unless_one_only_reads(toy: Callable[[str], Bundle], tmp_path: Path) -> None:
+    run = ("--bundle", toy("one_pool").path, "--source", scene(40), "--stream", "gate")
+    with Running(tmp_path, *run, "--loop") as first:
+        first.wait_for_scores()
+        refused = edge_run(*run, "--state", tmp_path / "state")
+        reads = edge_run(*run, "--state", tmp_path / "state", "--update", "off")
+        other = edge_run(*run[:-1], "yard", "--state", tmp_path / "state")
+        assert first.stop(signal.SIGTERM).code == 130
+    assert refused.code == 1 and "expected a memory of its own, another process learns into it" in error_of(refused)
+    assert (reads.code, other.code) == (0, 0)
+    assert edge_run(*run, "--state", tmp_path / "state").code == 0

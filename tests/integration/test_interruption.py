@@ -72,7 +72,7 @@ def test_the_frame_at_hand_is_finished(stopped: Stopped) -> None:
 
 def test_only_whole_files_are_left(stopped: Stopped) -> None:
     assert sorted(os.listdir(stopped.folder)) == ["annotated.mp4", "scores.jsonl", "summary.json", "timeline.png"]
-    assert os.listdir(stopped.state) == ["synthetic.safetensors"]
+    assert sorted(os.listdir(stopped.state)) == ["synthetic.lock", "synthetic.safetensors"]
 
 
 def test_the_video_plays_to_the_last_frame(stopped: Stopped) -> None:

@@ -19,12 +19,14 @@ import pytest
 from edge_runtime.errors import SourceOpenError
 from edge_runtime.frames import Frame
 from edge_runtime.score import Event
+from edge_runtime.sources import capture
 from edge_runtime.sources.address import CameraOptions
 from edge_runtime.sources.camera import CameraSource
 from edge_runtime.window import Window
 from tests.kit.cameras import Proxy, RtspCamera
 from tests.kit.drawn_footage import Reel, draw, number_in, video_frames, write_reel
 from tests.kit.mjpeg_server import MjpegCamera
+from tests.kit.odd_rtsp import OddRtsp
 
 Item = Frame | Event
 Camera = RtspCamera | MjpegCamera
@@ -36,6 +38,7 @@ POLL_S, SLACK_S = 0.2, 0.3
 SECRETS = ("operator-7", "hunter-2-secret")
 
 rtsp = pytest.mark.rtsp
+by_both_readers = pytest.mark.parametrize("reader", ["PyAV", "OpenCV"], indirect=True)
 both = pytest.mark.parametrize("make", [pytest.param(RtspCamera, id="rtsp", marks=rtsp), pytest.param(MjpegCamera, id="mjpeg")])
 
 
@@ -47,6 +50,15 @@ def reel(tmp_path_factory: pytest.TempPathFactory) -> Reel:
 @pytest.fixture(scope="module")
 def larger(tmp_path_factory: pytest.TempPathFactory) -> Reel:
     return write_reel(tmp_path_factory.mktemp("reel") / "larger", draw(PICTURES, width=320, height=240), fps=FPS)
+
+
+@pytest.fixture(autouse=True)
+def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Which FFmpeg reads the cameras: PyAV's, or OpenCV's where PyAV is not installed."""
+    name = str(getattr(request, "param", "PyAV"))
+    if name == "OpenCV":
+        monkeypatch.setattr(capture, "has_pyav", lambda: False)
+    return name
 
 
 @pytest.fixture(autouse=True)
@@ -132,7 +144,7 @@ def test_every_restart_is_back_in_time_and_nothing_is_left(
     down_s = random.Random(20)
     back_s: list[float] = []
     with RtspCamera(shown) as camera:
-        opened(camera.uri).close()  # what OpenCV opens once and keeps
+        opened(camera.uri).close()  # what PyAV opens once and keeps
         before = handles(), set(threading.enumerate())
         with closing(opened(camera.uri)) as source:
             items = poll_until(source, is_frame)
@@ -161,6 +173,7 @@ def test_every_restart_is_back_in_time_and_nothing_is_left(
     assert 0 < health.down_s < RESTARTS * (LONGEST_DOWN_S + BACK_WITHIN_S + 2)
 
 
+@by_both_readers
 @both
 def test_killed_and_restarted_it_goes_on(reel: Reel, make: type[Camera]) -> None:
     with make(reel) as camera, closing(opened(camera.uri)) as source:
@@ -175,33 +188,66 @@ def test_killed_and_restarted_it_goes_on(reel: Reel, make: type[Camera]) -> None
         assert len(frames_in(poll_for(source, 1.0))) >= 5
 
 
+@by_both_readers
 @rtsp
-@pytest.mark.parametrize("hangs_up", [True, False], ids=["hang-up", "within the session"])
-def test_no_window_mixes_sizes(reel: Reel, larger: Reel, hangs_up: bool) -> None:
-    """OpenCV's FFmpeg scales to the size that a session began with; others do not."""
+def test_no_window_mixes_sizes_from_one_session_to_the_next(reel: Reel, larger: Reel) -> None:
     with RtspCamera(reel) as camera, closing(opened(camera.uri)) as source:
         items = poll_for(source, 1.0)
-        camera.switch(larger, hang_up=hangs_up)
-        items += poll_for(source, 3.0)
-        camera.hang_up()
-        items += poll_until(source, has_size(320, 240))
-        items += poll_for(source, 1.0)
-        camera.switch(reel, hang_up=hangs_up)
-        items += poll_for(source, 3.0)
-        camera.hang_up()
-        items += poll_until(source, has_size(160, 120))
+        for shown in (larger, reel):
+            camera.switch(shown)
+            items += poll_until(source, has_size(shown.width, shown.height))
+            items += poll_for(source, 1.0)
         assert (source.health().width, source.health().height) == (160, 120)
+    assert sizes_of_windows(frames_in(items)) == [(160, 120), (320, 240), (160, 120)]
+
+
+@both
+def test_no_window_mixes_sizes_within_a_session(reel: Reel, larger: Reel, make: type[Camera]) -> None:
+    with make(reel) as camera, closing(opened(camera.uri)) as source:
+        items = poll_for(source, 1.0)
+        for shown in (larger, reel):
+            camera.switch(shown, hang_up=False) if isinstance(camera, RtspCamera) else camera.show(shown)
+            items += poll_until(source, has_size(shown.width, shown.height))
+            items += poll_for(source, 1.0)
+        health = source.health()
+    assert (health.connects, health.losses, health.damaged, health.width, health.height) == (1, 0, 0, 160, 120)
+    assert events_in(items) == []
+    assert sizes_of_windows(frames_in(items)) == [(160, 120), (320, 240), (160, 120)]
+
+
+def sizes_of_windows(frames: list[Frame]) -> list[tuple[int, int]]:
+    """The one size of the frames between each two gaps."""
     window = Window(span=5, target=4)
     sizes: list[set[tuple[int, ...]]] = [set()]
-    for frame in frames_in(items):
+    for frame in frames:
         if window.gap_before(frame) is not None:
             window.clear()
             sizes.append(set())
         window.push(frame)
         sizes[-1].add(frame.image.shape)
-    assert len(sizes) >= 3 and all(len(seen) == 1 for seen in sizes)
+    return [(shape[1], shape[0]) for [shape] in sizes]
 
 
+@rtsp
+def test_damaged_pictures_are_left_out(tmp_path: Path) -> None:
+    """Packets get lost, and what a decoder makes up for them is no picture of the scene."""
+    reel = write_reel(tmp_path / "large", draw(PICTURES, width=640, height=480), fps=30)
+    with RtspCamera(reel) as camera, Proxy(camera.port) as line, closing(opened(camera.uri_at(line.port))) as source:
+        poll_until(source, is_frame)
+        line.lose(0.01)
+        items = poll_for(source, 6.0)
+        damaged = source.health().damaged
+        line.lose(0.0)
+        poll_for(source, 2.0)
+        assert is_near_a_picture(frames_in(poll_until(source, is_frame))[0], reel)
+    frames = frames_in(items)
+    assert damaged >= 10 and len(frames) >= 10
+    assert set(events_in(items)) == {"filler"} and {frame.gap for frame in frames} == {None, "damaged pictures"}
+    spoilt = [frame.index for frame in frames if not is_near_a_picture(frame, reel)]
+    assert not spoilt
+
+
+@by_both_readers
 @both
 def test_a_frozen_picture_is_said_and_left_out(reel: Reel, make: type[Camera]) -> None:
     with make(reel) as camera:
@@ -260,6 +306,7 @@ def test_black_pictures_are_left_out(reel: Reel, make: type[Camera]) -> None:
     assert all(np.ptp(frame.image) > 100 for frame in frames)
 
 
+@by_both_readers
 @both
 def test_stalled_it_is_lost_and_is_back_when_it_goes_on(reel: Reel, make: type[Camera]) -> None:
     with make(reel) as camera, closing(opened(camera.uri)) as source:
@@ -284,6 +331,7 @@ def corrupt_a_lot(line: Proxy) -> None:
     line.corrupt(0.3)
 
 
+@by_both_readers
 @both
 @pytest.mark.parametrize(
     "harm", [corrupt_a_little, corrupt_a_lot, Proxy.cut, Proxy.refuse, Proxy.blackhole], ids=lambda harm: harm.__name__
@@ -298,6 +346,55 @@ def test_garbage_is_survived(reel: Reel, make: type[Camera], harm: Callable[[Pro
         items += poll_until(source, lambda item: isinstance(item, Frame) and is_near_a_picture(item, reel), BACK_WITHIN_S)
     turns = [event for event in events_in(items) if event in ("source_lost", "reconnect")]
     assert turns == (["source_lost", "reconnect"] * len(turns))[: len(turns)]
+
+
+@both
+def test_a_wrong_password_is_called_one(reel: Reel, make: type[Camera]) -> None:
+    user, password = SECRETS
+    with make(reel, user=user, password="another") as camera:
+        with pytest.raises(SourceOpenError, match=r"camera: expected a user and password that it knows, it refuses these \(401\)"):
+            opened(camera.bare_uri.replace("://", f"://{user}:{password}@"))
+        with pytest.raises(SourceOpenError, match=r"camera: expected to be let in, it wants a user and password \(401\)"):
+            opened(camera.bare_uri)
+
+
+@rtsp
+def test_a_stream_that_is_not_there_is_called_that(reel: Reel) -> None:
+    user, password = SECRETS
+    says = r"nothing: expected a stream there, it has none of this name \(404\)"
+    with RtspCamera(reel, user=user, password=password) as camera, pytest.raises(SourceOpenError, match=says) as error:
+        opened(camera.uri.replace("/camera", "/nothing"))
+    assert not [secret for secret in SECRETS if secret in str(error.value)]
+
+
+@pytest.mark.parametrize(
+    ("media", "says"),
+    [
+        (
+            ("m=video 0 RTP/AVP 96", "a=rtpmap:96 NEWEST/90000"),
+            r"expected a codec that FFmpeg knows, got another one\. Set the camera",
+        ),
+        (("m=audio 0 RTP/AVP 0",), r"expected a video stream, it has none\. Check the path"),
+    ],
+    ids=["unknown codec", "sound alone"],
+)
+def test_a_stream_that_cannot_be_shown_is_called_that(media: tuple[str, ...], says: str) -> None:
+    with OddRtsp(*media) as camera, pytest.raises(SourceOpenError, match=says):
+        opened(camera.uri)
+
+
+def test_a_name_that_nobody_knows_is_called_that() -> None:
+    with pytest.raises(SourceOpenError, match="expected a camera there, got 'Name or service not known'"):
+        opened("rtsp://no-such-camera.invalid/stream")
+
+
+@both
+def test_an_answer_that_does_not_come_is_called_that(reel: Reel, make: type[Camera]) -> None:
+    with make(reel) as camera:
+        camera.stall()
+        with pytest.raises(SourceOpenError, match=f"expected an answer, got none within {STALL_S:g} s"):
+            opened(camera.uri)
+        camera.resume()
 
 
 @both
@@ -316,6 +413,7 @@ def test_who_may_not_enter_is_told_so_without_secrets(
     assert camera.bare_uri.partition("://")[2] in str(error.value)
 
 
+@by_both_readers
 @both
 def test_who_may_enter_leaves_no_secrets(
     reel: Reel, make: type[Camera], caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
@@ -391,6 +489,7 @@ def test_a_camera_that_is_not_there_yet_is_waited_for(reel: Reel, make: type[Cam
     assert (health.state, health.connects, health.losses, health.down_s) == ("reading", 1, 0, 0)
 
 
+@by_both_readers
 @both
 def test_a_camera_that_is_not_there_is_an_error_in_time(reel: Reel, make: type[Camera]) -> None:
     with make(reel) as camera:
@@ -402,6 +501,7 @@ def test_a_camera_that_is_not_there_is_an_error_in_time(reel: Reel, make: type[C
         camera.start()
 
 
+@by_both_readers
 @both
 def test_a_camera_that_does_not_answer_is_an_error_in_time(reel: Reel, make: type[Camera]) -> None:
     with make(reel) as camera:

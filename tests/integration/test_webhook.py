@@ -231,6 +231,15 @@ def test_a_user_in_the_url_is_basic_authentication_and_never_shown(caplog: pytes
     assert "is given up" in caplog.text and "sec" not in caplog.text.replace("seconds", "")
 
 
+def test_a_password_with_a_slash_that_reads_as_a_port_is_not_shown(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    sink = WebhookSink("http://localhost:1/pw@127.0.0.1/hook", close_wait_s=0)
+    write(sink, start(0.0))
+    sink.close()
+    assert "webhook http://***" in caplog.text + str(vars(sink))
+    assert not [secret for secret in ("localhost", ":1/", "pw@") if secret in caplog.text]
+
+
 @pytest.mark.parametrize("url", ["ftp://host/secret", "secret", "http://", "http://[secret", "https://ho st:secret/"])
 def test_a_url_that_is_none_is_refused_and_not_repeated(url: str) -> None:
     with pytest.raises(ConfigError, match="expected a URL") as refusal:

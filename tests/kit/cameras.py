@@ -135,7 +135,7 @@ class RtspCamera:
 
         Args:
             hang_up: end all sessions; the new size comes with the next. False: the size changes within the session, which
-                GStreamer shows; OpenCV's FFmpeg scales the pictures to the size that the session began with.
+                PyAV and GStreamer show; OpenCV's FFmpeg scales the pictures to the size that the session began with.
         """
         self._shown = reel
         self._tell({"show": _plain(reel), "hang_up": hang_up})
@@ -172,7 +172,8 @@ class Proxy:
     def __init__(self, target_port: int, *, seed: int = 0) -> None:
         self._target_port = target_port
         self._random = random.Random(seed)
-        self._damage = 0.0
+        self._damage = self._loss = 0.0
+        self._unsent = b""
         self._is_silent = self._is_refusing = False
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
@@ -200,12 +201,16 @@ class Proxy:
 
     def mend(self) -> None:
         """Let everything through, as at the beginning."""
-        self._damage = 0.0
+        self._damage = self._loss = 0.0
         self._is_silent = self._is_refusing = False
 
     def corrupt(self, share: float) -> None:
         """Replace this share, in [0, 1], of the bytes that come from the target by random ones."""
         self._damage = share
+
+    def lose(self, share: float) -> None:
+        """Leave out this share, in [0, 1], of the packets with pictures in an RTSP session, as a camera does whose line is too slow."""
+        self._loss = share
 
     def blackhole(self) -> None:
         """Swallow everything in both directions and keep the connections open."""
@@ -265,12 +270,26 @@ class Proxy:
         _shut(sink)
 
     def _damaged(self, data: bytes) -> bytes:
-        damaged = bytearray(data)
+        damaged = bytearray(self._thinned(data) if self._loss else data)
         if self._damage:
             for index in range(len(damaged)):
                 if self._random.random() < self._damage:
                     damaged[index] = self._random.randrange(256)
         return bytes(damaged)
+
+    def _thinned(self, data: bytes) -> bytes:
+        """Without some of its packets, each of which has a head of `$`, channel and length; a packet that has not come to its end waits."""
+        self._unsent += data
+        kept = b""
+        while len(self._unsent) >= 4:
+            is_packet = self._unsent[:1] == b"$"
+            length = 4 + int.from_bytes(self._unsent[2:4], "big") if is_packet else len(self._unsent)
+            if len(self._unsent) < length:
+                break
+            packet, self._unsent = self._unsent[:length], self._unsent[length:]
+            if not is_packet or packet[1] != 0 or self._random.random() >= self._loss:
+                kept += packet
+        return kept
 
 
 def _plain(shown: Reel | Pattern) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from tests.kit.nvcc import find_nvcc
 from tests.kit.python_floor import floor_python
@@ -82,6 +83,10 @@ NEEDS = {
     "system_opencv": Need(
         "an OpenCV with GStreamer, and venv, for /usr/bin/python3: apt-get install python3-opencv python3-venv gstreamer1.0-plugins-good",
         _system_python("import cv2, re; assert re.search(r'GStreamer: +YES', cv2.getBuildInformation())"),
+    ),
+    "v4l2": Need(
+        "what stands in for USB cameras: apt-get install gcc libc6-dev linux-libc-dev v4l-utils",
+        lambda: _program("cc")() and _program("v4l2-ctl")() and Path("/usr/include/linux/videodev2.h").exists(),
     ),
     "package_index": Need("an answer from pip's package index", _package_index),
     "python3_10": Need("a Python 3.10 with venv, as python3.10 or pyenv's", lambda: floor_python() is not None),

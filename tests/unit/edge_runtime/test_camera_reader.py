@@ -12,8 +12,8 @@ import pytest
 from edge_runtime.errors import ConfigError, SourceOpenError, SourceStalled
 from edge_runtime.frames import Frame
 from edge_runtime.score import Event
-from edge_runtime.sources import LiveSource, SourceHealth, camera, open_source
-from edge_runtime.sources.address import CameraOptions
+from edge_runtime.sources import LiveSource, SourceHealth, camera, capture, gstreamer, open_source
+from edge_runtime.sources.address import CameraOptions, parse_address
 from edge_runtime.sources.hand_over import MOST_NOTICES, HandOver, Notice, Picture
 from edge_runtime.sources.reader import LONGEST_WAIT_S, Pace, waits_s
 
@@ -80,7 +80,7 @@ def test_notices_are_bounded() -> None:
 class Driver:
     """Stands in for a driver that hangs: the next `hanging_reads` return when it `lets_go`, and no sooner; `hangs` says one does."""
 
-    decoder, fps = "driver", 10.0
+    decoder, fps, is_damaged = "driver", 10.0, False
 
     def __init__(self, *_: object) -> None:
         self.hanging_reads = 0
@@ -179,6 +179,45 @@ def test_iterating_gives_frames_alone_with_times_that_rise(driver: Driver) -> No
     assert [frame.index for frame in frames] == [0, 1, 2, 3, 4] and frames[0].gap == "start" and frames[1].gap is None
     assert all(before.time_s < after.time_s for before, after in pairwise(frames))
     assert source.fps == 10.0 and source.frame_count is None and source.stream == "camera-0"
+
+
+def test_damaged_pictures_are_counted_and_left_out_and_said_once(driver: Driver) -> None:
+    source = open_source("camera:0", camera=CameraOptions(stall_s=1))
+    assert isinstance(source, LiveSource)
+    frames = islice(source, 3)
+    assert [frame.gap for frame in frames] == ["start", None, None]
+    driver.is_damaged = True
+    [filler] = until(source, "filler")
+    assert filler.detail == {"reason": "damaged"}
+    assert [source.poll(0.05) for _ in range(4)] == [None] * 4
+    damaged = source.health().damaged
+    driver.is_damaged = False
+    after = list(islice(source, 3))
+    source.close()
+    assert damaged >= 2 and [frame.gap for frame in after] == ["damaged pictures", None, None]
+
+
+@pytest.mark.parametrize(
+    ("pyav", "pipelines", "ways"),
+    [
+        (True, "none", ["FFmpeg (PyAV)"]),
+        (True, "software", ["FFmpeg (PyAV)"]),
+        (True, "hardware", ["GStreamer, hardware (nvv4l2decoder)", "FFmpeg (PyAV)"]),
+        (False, "none", ["FFmpeg (OpenCV)"]),
+        (False, "software", ["GStreamer, software", "FFmpeg (OpenCV)"]),
+        (False, "hardware", ["GStreamer, hardware (nvv4l2decoder)", "GStreamer, software", "FFmpeg (OpenCV)"]),
+    ],
+)
+def test_hardware_goes_first_then_what_tells_most(
+    pyav: bool, pipelines: str, ways: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(capture, "has_pyav", lambda: pyav)
+    monkeypatch.setattr(gstreamer, "has_gstreamer", lambda: pipelines != "none")
+    monkeypatch.setattr(gstreamer, "has_element", lambda name: pipelines == "hardware")
+    opener = capture.Opener(parse_address("rtsp://user:hunter2@gate/stream"), CameraOptions())
+    assert [way.name for way in opener._ways] == ways
+    assert ("neither a new resolution nor damaged pictures" in caplog.text) is (ways == ["FFmpeg (OpenCV)"])
+    assert "hunter2" not in caplog.text
 
 
 def test_a_failure_of_the_reader_itself_is_told(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:

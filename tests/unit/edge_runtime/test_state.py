@@ -12,7 +12,7 @@ import safetensors.numpy
 
 from edge_runtime import Bundle
 from edge_runtime.devices.host_memory import HostBank
-from edge_runtime.errors import BundleError, SinkError
+from edge_runtime.errors import BundleError, ConfigError, SinkError
 from edge_runtime.state import StateStore
 
 Toy = Callable[[str], Bundle]
@@ -161,6 +161,25 @@ def test_what_a_killed_writer_left_goes_away_at_the_next_start(toy: Toy, tmp_pat
         (tmp_path / "state" / name).touch()
     StateStore(tmp_path / "state", "gate", bundle)
     assert sorted(os.listdir(tmp_path / "state")) == sorted([*others, "gate.safetensors"])
+
+
+def test_a_memory_is_claimed_by_one_alone(toy: Toy, tmp_path: Path) -> None:
+    bundle = toy("one_pool")
+    first, second, yard = (StateStore(tmp_path, stream, bundle) for stream in ("gate", "gate", "yard"))
+    first.claim()
+    yard.claim()
+    with pytest.raises(ConfigError, match=r"gate\.safetensors: expected a memory of its own, another process learns into it"):
+        second.claim()
+    second.save(learned_bank(bundle))
+    assert first.load(bank_of(bundle)) is True
+    del first
+    StateStore(tmp_path, "gate", bundle).claim()
+
+
+def test_a_claim_that_cannot_be_written_is_a_sink_error(toy: Toy, tmp_path: Path) -> None:
+    store = StateStore(tmp_path, "gate" * 100, toy("one_pool"))
+    with pytest.raises(SinkError, match=r"\.lock: expected to write this file"):
+        store.claim()
 
 
 @pytest.mark.parametrize("stream", [".gate.0123abcd", "", "gate\udcff", "%2E"])

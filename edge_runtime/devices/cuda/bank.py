@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 
@@ -12,30 +13,15 @@ from edge_runtime.devices.cuda.arena import Holding
 from edge_runtime.devices.cuda.array import DeviceArray
 from edge_runtime.devices.cuda.driver import Gpu, PreparedLaunch
 from edge_runtime.devices.cuda.launch import Launch
-from edge_runtime.devices.cuda.memory_step import PoolMemory, PoolStep, settle
+from edge_runtime.devices.cuda.memory_step import STATUS_SIZE, BankMemory, BankStep, PoolMemory, PoolStep
 from edge_runtime.devices.host_memory import largest_drift
 from edge_runtime.manifest import Manifest, PoolSpec
 from edge_runtime.stream import Arrays
 
 __all__ = ["CudaBank"]
 
+FACTS = ("is_frozen", "is_updated", "drift")  # the status, as the kernels order it
 KEPT_PLANS = 16  # engines use the same few buffers over and over
-
-
-@dataclass(frozen=True)
-class Pool:
-    """One pool at work.
-
-    Attributes:
-        distance: (1,), of the frame that was read last.
-        read: shaped like the query; None for a pool that is only scored.
-    """
-
-    spec: PoolSpec
-    step: PoolStep
-    memory: PoolMemory
-    distance: DeviceArray
-    read: DeviceArray | None
 
 
 @dataclass(frozen=True)
@@ -59,31 +45,33 @@ class CudaBank:
     def __init__(self, gpu: Gpu, manifest: Manifest, shipped: Mapping[str, np.ndarray], holding: Holding) -> None:
         self._gpu = gpu
         self._manifest = manifest
-        self._holding = holding
-        self._shipped_items = {name: items.copy() for name, items in shipped.items()}
-        self._shipped, self._items, self._next = ({name: holding.take_array(items.shape) for name, items in shipped.items()} for _ in range(3))
-        status = holding.take_array((4,))
-        self._is_frozen_array, self._is_updated, self._drift, _ = (
-            DeviceArray(status.address + 4 * i, (1,), status.dtype) for i in range(4)
+        self._shipped = {name: items.copy() for name, items in shipped.items()}
+        self._step = _bank_step(manifest, shipped)
+        step = self._step
+        self._memory = BankMemory(
+            *(holding.take(step.items_bytes) for _ in range(3)), holding.take(step.drifts_bytes), holding.take(step.scratch_bytes)
         )
-        self._status = status
-        self._pools: list[Pool] = []  # made when the first query shows its number type
-        self._reads: dict[tuple[int, ...], Plan] = {}
-        self._updates: dict[tuple[int, ...], Plan] = {}
+        queries = _query_shapes(manifest)
+        self._reads = {pool.read: holding.take_array(queries[pool.query]) for pool in manifest.pools if pool.read is not None}
+        self._distances = {pool.name: holding.take_array((1,)) for pool in manifest.pools}
+        self._status = holding.take_array((STATUS_SIZE,))
+        self._read_plans: dict[tuple[int, ...], Plan] = {}
+        self._update_plans: dict[tuple[int, ...], Plan] = {}
         self._addressed: tuple[int, ...] | None = None
         self._is_frozen = False
         self._orders = 0
-        gpu.fill(status.address, 0, 4)
-        for name, items in shipped.items():
-            gpu.upload(self._shipped[name].address, items)
+        gpu.fill(self._status.address, 0, STATUS_SIZE)
+        gpu.fill(self._memory.scratch, 0, step.scratch_bytes // 4)
+        for part, items in zip(step.parts(self._memory), self._in_order(shipped), strict=True):
+            gpu.upload(part.shipped, items)
         self.reset()
 
     def read(self, queries: Arrays) -> Arrays:
         """Reads by decoder input, float32 and shaped like their queries; `distance/<pool>` (1,). They last until the next read."""
         addresses = self._addresses(queries)
-        plan = self._reads.get(addresses)
+        plan = self._read_plans.get(addresses)
         if plan is None:
-            plan = _keep(self._reads, addresses, self._plan_read(queries))
+            plan = _keep(self._read_plans, addresses, self._plan_read(queries))
         self._gpu.launch(plan.launches)
         self._addressed = addresses
         return plan.results
@@ -96,9 +84,9 @@ class CudaBank:
             self._gpu.launch(self._gpu.prepare(self._plan_address(queries)))
             self._addressed = addresses
         key = (*addresses, regular_score.address)
-        plan = self._updates.get(key)
+        plan = self._update_plans.get(key)
         if plan is None:
-            plan = _keep(self._updates, key, self._plan_update(queries, regular_score))
+            plan = _keep(self._update_plans, key, self._plan_update(queries, regular_score))
         self._gpu.launch(plan.launches)
         return plan.results
 
@@ -106,6 +94,11 @@ class CudaBank:
     def is_frozen(self) -> bool:
         """Nothing is learned until `unfreeze`; as of the last frame that was collected."""
         return self._is_frozen
+
+    @property
+    def status_address(self) -> int:
+        """Where `is_frozen` is, which tells whose a fetched row is."""
+        return self._status.address
 
     @property
     def orders(self) -> int:
@@ -127,15 +120,14 @@ class CudaBank:
 
     def reset(self) -> None:
         """Back to the shipped items; frozen or not stays as it is."""
-        for name, items in self._items.items():
-            self._gpu.copy(items.address, self._shipped[name].address, items.nbytes)
-        self._begin_anew(self._shipped_items)
+        self._gpu.copy(self._memory.items, self._memory.shipped, self._step.items_bytes)
+        self._begin_anew(self._shipped)
 
     def snapshot(self) -> dict[str, np.ndarray]:
         """A copy of the items on the host, pool to (M, D) float32. This waits for the GPU."""
-        copies = {name: np.empty(items.shape, np.float32) for name, items in self._items.items()}
-        for name, copy in copies.items():
-            self._gpu.download(self._items[name].address, copy)
+        copies = {name: np.empty_like(items) for name, items in self._shipped.items()}
+        for part, copy in zip(self._step.parts(self._memory), self._in_order(copies), strict=True):
+            self._gpu.download(part.items, copy)
         return copies
 
     def restore(self, items: Mapping[str, np.ndarray]) -> None:
@@ -145,16 +137,23 @@ class CudaBank:
             BundleError: they do not fit the pools.
         """
         check_items(items, self._manifest, "memory to restore")
-        for name, array in items.items():
-            self._gpu.upload(self._items[name].address, array)
+        for part, array in zip(self._step.parts(self._memory), self._in_order(items), strict=True):
+            self._gpu.upload(part.items, array)
         self._begin_anew(items)
 
     def _begin_anew(self, items: Mapping[str, np.ndarray]) -> None:
-        self._gpu.fill(self._drift.address, largest_drift(items, self._shipped_items), 1)
+        self._gpu.fill(self._fact("drift").address, largest_drift(items, self._shipped), 1)
         self._addressed = None
 
+    def _in_order(self, items: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        return [items[pool.name] for pool in self._manifest.pools]
+
+    def _fact(self, name: str) -> DeviceArray:
+        """(1,) of the status."""
+        return DeviceArray(self._status.address + 4 * FACTS.index(name), (1,), self._status.dtype)
+
     def _order(self, *, is_frozen: bool) -> None:
-        self._gpu.fill(self._is_frozen_array.address, float(is_frozen), 1)
+        self._gpu.fill(self._fact("is_frozen").address, float(is_frozen), 1)
         self._is_frozen = is_frozen
         self._orders += 1
 
@@ -163,46 +162,24 @@ class CudaBank:
 
     def _plan_read(self, queries: Arrays) -> Plan:
         launches: list[Launch] = []
-        results: dict[str, DeviceArray] = {}
-        for pool in self._pools_for(queries):
-            query, read = queries[pool.spec.query].address, pool.read
-            launches += pool.step.read(pool.memory, query, None if read is None else read.address, pool.distance.address)
-            if pool.spec.read is not None and read is not None:
-                results[pool.spec.read] = read
-            results[f"distance/{pool.spec.name}"] = pool.distance
-        return Plan(self._gpu.prepare(launches), results)
+        for pool, step, part in self._pools(queries):
+            read = 0 if pool.read is None else self._reads[pool.read].address
+            launches += step.read(part, queries[pool.query].address, read or None, self._distances[pool.name].address)
+        distances = {f"distance/{name}": distance for name, distance in self._distances.items()}
+        return Plan(self._gpu.prepare(launches), {**self._reads, **distances})
 
     def _plan_address(self, queries: Arrays) -> list[Launch]:
-        pools = self._pools_for(queries)
-        return [launch for pool in pools for launch in pool.step.address(pool.memory, queries[pool.spec.query].address)]
+        return [launch for pool, step, part in self._pools(queries) for launch in step.address(part, queries[pool.query].address)]
 
     def _plan_update(self, queries: Arrays, regular_score: DeviceArray) -> Plan:
-        learning = [pool for pool in self._pools_for(queries) if pool.spec.update != "none"]
-        launches: list[Launch] = []
-        for pool in learning:
-            launches += pool.step.learn(pool.memory, queries[pool.spec.query].address, regular_score.address, self._status.address)
-        if learning:
-            launches += settle([(pool.step, pool.memory) for pool in learning], self._manifest.update, self._status.address)
-        for pool in learning:
-            launches += pool.step.commit(pool.memory, self._status.address)
-        results = {"is_updated": self._is_updated, "is_frozen": self._is_frozen_array, "drift": self._drift}
-        return Plan(self._gpu.prepare(launches), results)
+        bank = replace(self._step, pools=tuple(step for _, step, _ in self._pools(queries)))
+        launches = bank.update(self._memory, self._addresses(queries), regular_score.address, self._status.address)
+        return Plan(self._gpu.prepare(launches), {name: self._fact(name) for name in FACTS})
 
-    def _pools_for(self, queries: Arrays) -> list[Pool]:
-        if not self._pools:
-            self._pools = [self._open(spec, queries[spec.query]) for spec in self._manifest.pools]
-        return self._pools
-
-    def _open(self, spec: PoolSpec, query: DeviceArray) -> Pool:
-        step = PoolStep(spec, self._manifest.update, self._manifest.gate, self._items[spec.name].shape, query.shape, query.dtype)
-        memory = PoolMemory(
-            items=self._items[spec.name].address,
-            next_items=self._next[spec.name].address,
-            shipped=self._shipped[spec.name].address,
-            scratch=self._holding.take(step.scratch_bytes),
-        )
-        read = None if spec.read is None else self._holding.take_array(query.shape)
-        return Pool(spec, step, memory, self._holding.take_array((1,)), read)
+    def _pools(self, queries: Arrays) -> list[tuple[PoolSpec, PoolStep, PoolMemory]]:
+        """Each pool with its step for the queries' number type, which is the precision's, and its memory."""
+        pools = zip(self._manifest.pools, self._step.pools, self._step.parts(self._memory), strict=True)
+        return [(pool, replace(step, query_dtype=queries[pool.query].dtype), part) for pool, step, part in pools]
 
 
 def _keep(plans: dict[tuple[int, ...], Plan], key: tuple[int, ...], plan: Plan) -> Plan:
@@ -210,3 +187,25 @@ def _keep(plans: dict[tuple[int, ...], Plan], key: tuple[int, ...], plan: Plan) 
         plans.clear()
     plans[key] = plan
     return plan
+
+
+def _bank_step(manifest: Manifest, items: Mapping[str, np.ndarray]) -> BankStep:
+    shapes = _query_shapes(manifest)
+    steps = [
+        PoolStep.of(
+            pool,
+            manifest.update,
+            manifest.gate,
+            items=(len(items[pool.name]), items[pool.name].shape[1]),
+            queries=prod(shapes[pool.query][2:]),
+            query_dtype=np.dtype(np.float32),
+        )
+        for pool in manifest.pools
+    ]
+    return BankStep(tuple(steps), manifest.update.drift_limit)
+
+
+def _query_shapes(manifest: Manifest) -> dict[str, tuple[int, ...]]:
+    """Of one frame: (1, D, *grid), the same in every precision."""
+    outputs = next(iter(manifest.precisions.values())).encoder.outputs
+    return {tensor.name: (1, *map(int, tensor.shape[1:])) for tensor in outputs}

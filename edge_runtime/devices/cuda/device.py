@@ -140,7 +140,7 @@ class CudaDevice:
     def mark(self) -> CudaMark:
         """This point in the GPU's work, for `ms_between`."""
         event = self._spare_events.pop() if self._spare_events else self._gpu.event(has_time=True)
-        event.record(self._gpu.compute)
+        self._gpu.record(event, self._gpu.compute)
         return CudaMark(event, self._spare_events)
 
     def ms_between(self, first: CudaMark, second: CudaMark) -> float:

@@ -10,8 +10,9 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import wraps
 from types import ModuleType
-from typing import Any, cast
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import numpy as np
 
@@ -24,6 +25,9 @@ CudaStream = Any  # pycuda has no types
 
 PreparedLaunch = tuple[str, tuple[int, int, int], tuple[int, int, int], bytes]
 """A launch with its kernel found and its arguments packed: what is the same for every frame is done once."""
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 CODES = {np.dtype(np.uint64): "Q", np.dtype(np.int32): "i", np.dtype(np.float32): "f"}
 NON_BLOCKING = 1  # a stream that does not wait for the default one, nor the default one for it
@@ -43,24 +47,31 @@ class Pinned:
 
 
 class Event:
-    """A point in a stream's work. It can be recorded again and again, until the GPU is closed."""
+    """A point in a stream's work, to be recorded again and again. It is the GPU's, and goes when that is closed."""
 
     __slots__ = ("raw",)
 
     def __init__(self, raw: Any) -> None:
         self.raw = raw
 
-    def record(self, stream: CudaStream) -> None:
-        """This is the point that the stream's work has reached."""
-        self.raw.record(stream)
 
-    def has_happened(self) -> bool:
-        """The GPU is past it, or it was never recorded."""
-        return bool(self.raw.query())
+def _reporting(method: Callable[Concatenate[Gpu, Arguments], Result]) -> Callable[Concatenate[Gpu, Arguments], Result]:
+    """What the driver refuses, and work that failed before, which it tells with any later call, is a BackendError."""
+
+    @wraps(method)
+    def run(self: Gpu, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        try:
+            return method(self, *args, **kwargs)
+        except self.failure as error:
+            raise self.failed(error) from error
+
+    return run
 
 
 class Gpu:
     """The primary context of a GPU, which engines and other libraries share; current in the thread that makes this, and only used there.
+
+    All methods raise BackendError where the driver refuses, or tells that work failed which was queued before.
 
     Attributes:
         name: as the driver says it.
@@ -74,6 +85,7 @@ class Gpu:
 
     def __init__(self, ordinal: int = 0) -> None:
         self._cuda = cuda = _pycuda()
+        self.failure: type[Exception] = cuda.Error  # what pycuda raises
         try:
             cuda.init()
             device = cuda.Device(ordinal)
@@ -141,25 +153,31 @@ class Gpu:
         """
         return [self._prepare(launch) for launch in launches]
 
+    @_reporting
     def launch(self, prepared: Sequence[PreparedLaunch]) -> None:
-        """Put launches into the compute stream.
-
-        Raises:
-            BackendError: the GPU refuses.
-        """
+        """Put launches into the compute stream."""
         functions, stream = self._functions, self.compute
-        try:
-            for kernel, grid, block, arguments in prepared:
-                functions[kernel](grid, block, stream, arguments)
-        except self._cuda.Error as error:
-            raise self._failed(error) from error
+        for kernel, grid, block, arguments in prepared:
+            functions[kernel](grid, block, arguments, 0, stream)
 
+    @_reporting
     def event(self, *, has_time: bool = False) -> Event:
         """A new one; with a time, it is slower to record."""
         event = Event(self._cuda.Event(0 if has_time else self._cuda.event_flags.DISABLE_TIMING))
         self._events.append(event)
         return event
 
+    @_reporting
+    def record(self, event: Event, stream: CudaStream) -> None:
+        """The event stands for what is in the stream by now."""
+        event.raw.record(stream)
+
+    @_reporting
+    def has_happened(self, event: Event) -> bool:
+        """The work is done that the event stands for, or it stands for none yet."""
+        return bool(event.raw.query())
+
+    @_reporting
     def hold_back(self, stream: CudaStream, event: Event) -> None:
         """What follows in a stream waits for what an event stands for now."""
         stream.wait_for_event(event.raw)
@@ -207,63 +225,52 @@ class Gpu:
         self.synchronize()
         self._pinned.pop(pinned.address).free()
 
+    @_reporting
     def copy_up(self, address: int, pinned: np.ndarray, stream: CudaStream) -> None:
         """Pinned memory to the device; it must not change until that is done."""
         self._cuda.memcpy_htod_async(address, pinned, stream)
 
+    @_reporting
     def copy_down(self, pinned: np.ndarray, address: int) -> None:
         """From the device to pinned memory, after the compute stream's work so far."""
         self._cuda.memcpy_dtoh_async(pinned, address, self.compute)
 
+    @_reporting
     def copy(self, to: int, source: int, nbytes: int) -> None:
         """Within the device, in the compute stream."""
-        self._cuda.memcpy_dtod_async(to, source, nbytes, self.compute)
+        if nbytes:
+            self._cuda.memcpy_dtod_async(to, source, nbytes, self.compute)
 
+    @_reporting
     def fill(self, address: int, value: float, count: int) -> None:
         """Set `count` float32, in the compute stream."""
-        self._cuda.memset_d32_async(address, int(np.float32(value).view(np.uint32)), count, self.compute)
+        if count:
+            self._cuda.memset_d32_async(address, int(np.float32(value).view(np.uint32)), count, self.compute)
 
+    @_reporting
     def upload(self, address: int, array: np.ndarray) -> None:
-        """Any array to the device, after the compute stream's work so far. This waits.
-
-        Raises:
-            BackendError: work before it failed.
-        """
-        self.synchronize()
+        """Any array to the device, after all work so far. This waits."""
+        self._cuda.Context.synchronize()
         self._cuda.memcpy_htod(address, np.ascontiguousarray(array))
 
+    @_reporting
     def download(self, address: int, out: np.ndarray) -> None:
-        """From the device into a contiguous array, after the compute stream's work so far. This waits.
-
-        Raises:
-            BackendError: work before it failed.
-        """
-        self.synchronize()
+        """From the device into a contiguous array, after all work so far. This waits."""
+        self._cuda.Context.synchronize()
         self._cuda.memcpy_dtoh(out, address)
 
+    @_reporting
     def synchronize(self) -> None:
-        """Wait for all work.
+        """Wait for all work."""
+        self._cuda.Context.synchronize()
 
-        Raises:
-            BackendError: some of it failed.
-        """
-        try:
-            self._cuda.Context.synchronize()
-        except self._cuda.Error as error:
-            raise self._failed(error) from error
-
+    @_reporting
     def wait(self, event: Event) -> None:
-        """Wait until an event that was recorded has happened.
-
-        Raises:
-            BackendError: work before it failed, or the device was closed.
-        """
+        """Wait until the work is done that the event stands for."""
         self.check_open()
-        try:
-            event.raw.synchronize()
-        except self._cuda.Error as error:
-            raise self._failed(error) from error
+        event.raw.synchronize()
 
+    @_reporting
     def ms_between(self, first: Event, second: Event) -> float:
         """Milliseconds from one event with a time to another; both were waited for."""
         return float(second.raw.time_since(first.raw))
@@ -277,10 +284,12 @@ class Gpu:
                 raise BackendError(
                     f"{self.name}: expected a kernel {launch.kernel}, the driver says: {_reason(error)}. Reinstall edge-runtime."
                 ) from error
-            self._functions[launch.kernel] = function.prepare([f"{len(arguments)}s"]).prepared_async_call
+            # Its public calls pack the arguments anew and set the block's shape by a call of its own, which CUDA deprecates.
+            self._functions[launch.kernel] = function._launch_kernel
         return launch.kernel, launch.grid, launch.block, arguments
 
-    def _failed(self, error: Exception) -> BackendError:
+    def failed(self, error: Exception) -> BackendError:
+        """What to raise for a `failure`."""
         return BackendError(
             f"{self.name}: expected the GPU to do its work, the driver says: {_reason(error)}. "
             "Start again; if it happens again, look at dmesg, or use --device cpu."

@@ -53,7 +53,7 @@ class FrameUpload:
         gpu, buffer = self._gpu, self._buffers[self._at]
         gpu.check_open()
         is_free = buffer.was_read if gpu.is_integrated else buffer.has_arrived
-        if not is_free.has_happened():  # only where frames come without their results being collected
+        if not gpu.has_happened(is_free):  # only where frames come without their results being collected
             gpu.wait(is_free)
         if buffer.picture.shape != image.shape:
             self._make_room(buffer, image)
@@ -61,13 +61,13 @@ class FrameUpload:
         if not gpu.is_integrated:
             gpu.hold_back(gpu.copying, buffer.was_read)
             gpu.copy_up(buffer.address, buffer.picture, gpu.copying)
-            buffer.has_arrived.record(gpu.copying)
+            gpu.record(buffer.has_arrived, gpu.copying)
             gpu.hold_back(gpu.compute, buffer.has_arrived)
         return buffer.address
 
     def end(self) -> None:
         """The compute stream's work so far is all that reads the picture."""
-        self._buffers[self._at].was_read.record(self._gpu.compute)
+        self._gpu.record(self._buffers[self._at].was_read, self._gpu.compute)
         self._at = (self._at + 1) % BUFFERS
 
     def _make_room(self, buffer: Buffer, image: np.ndarray) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from edge_runtime.devices.cuda.array import DeviceArray
 from edge_runtime.devices.cuda.driver import Event, Gpu, Pinned, PreparedLaunch
-from edge_runtime.devices.cuda.memory_step import LARGEST_PACK, pack
+from edge_runtime.devices.cuda.memory_step import pack
 
 __all__ = ["CudaFetched", "Results"]
 
@@ -84,7 +84,7 @@ class Results:
         arrays = [array for row in rows for array in row.values()]
         self._bring_scalars(slot, [array.address for array in arrays if array.nbytes == 4])
         self._bring_maps(slot, [array for array in arrays if array.nbytes != 4])
-        slot.has_arrived.record(self._gpu.compute)
+        self._gpu.record(slot.has_arrived, self._gpu.compute)
         slot.owner = CudaFetched(self._gpu, slot, rows, on_arrival)
         return slot.owner
 
@@ -95,9 +95,7 @@ class Results:
         if launches is None:
             if len(self._launches) >= KEPT_LAUNCHES:
                 self._launches.clear()
-            groups = range(0, len(sources), LARGEST_PACK)
-            launches = self._gpu.prepare([pack(sources[at : at + LARGEST_PACK], slot.scalars.address + 4 * at) for at in groups])
-            self._launches[addresses] = launches
+            launches = self._launches[addresses] = self._gpu.prepare(pack(sources, slot.scalars.address))
         self._gpu.launch(launches)
 
     def _bring_maps(self, slot: Slot, arrays: list[DeviceArray]) -> None:

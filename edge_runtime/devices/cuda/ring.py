@@ -7,7 +7,7 @@ import numpy as np
 from edge_runtime.devices.cuda.array import DeviceArray
 from edge_runtime.devices.cuda.driver import Gpu, PreparedLaunch
 from edge_runtime.devices.cuda.frame_upload import FrameUpload
-from edge_runtime.devices.cuda.preprocessing import preprocess_launch
+from edge_runtime.devices.cuda.preprocessing import preprocess
 from edge_runtime.preprocess import InputSpec, check_frame
 from edge_runtime.stream import Arrays
 
@@ -46,7 +46,7 @@ class CudaRing:
         launches = self._launches.get((slot, picture))
         if launches is None:
             twin = self._slots.row(slot + self._spec.span).address
-            launch = preprocess_launch(self._spec, picture, image.shape[0], image.shape[1], self._slots.row(slot).address, twin)
+            launch = preprocess(picture, image.shape[0], image.shape[1], self._spec, self._slots.row(slot).address, twin)
             launches = self._launches[slot, picture] = self._gpu.prepare([launch])
         self._gpu.launch(launches)
         self._upload.end()

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tests.kit.nvcc import find_nvcc
 from tests.kit.python_floor import floor_python
 
 __all__ = ["NEEDS", "Need"]
@@ -65,6 +66,10 @@ def _pycuda() -> bool:
         return False
 
 
+def _nvcc() -> bool:
+    return find_nvcc() is not None
+
+
 def _tensorrt_bindings() -> bool:
     from tests.kit.tensorrt_bindings import are_available
 
@@ -89,7 +94,11 @@ NEEDS = {
     ),
     "package_index": Need("an answer from pip's package index", _package_index),
     "python3_10": Need("a Python 3.10 with venv, as python3.10 or pyenv's", lambda: floor_python() is not None),
-    "pycuda": Need("pycuda, which no GPU is needed for: python -m tests.kit.pycuda_wheel (two minutes; g++ and the package index)", _pycuda),
+    "pycuda": Need(
+        "pycuda, which no GPU is needed for: python -m tests.kit.pycuda_wheel (two minutes; g++ and the package index)", _pycuda
+    ),
+    "cxx": Need("a compiler for C++20: apt-get install g++", _program("g++")),
+    "nvcc": Need("NVIDIA's compiler, nvcc 12 or later, on the PATH or in /usr/local/cuda/bin", _nvcc),
     "tensorrt_bindings": Need(
         "TensorRT's bindings for this Python (7 MB from the package index, kept in its environment), gcc and binutils", _tensorrt_bindings
     ),

@@ -1,4 +1,4 @@
-"""The stand-in driver refuses what a GPU would do undefined things with, and works as late as it may: without that its tests prove nothing."""
+"""The stand-in driver refuses what a GPU would do undefined things with, and works as late as it may: or its tests prove nothing."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_kernel_that_is_given_the_hosts_memory_fails(stand_in: StandIn) -> Non
     array, there = np.zeros(64, np.float32), gpu.allocate(256)
     values = tuple(np.uint64(address) for address in (array.ctypes.data, *[0] * 15))
     gpu.launch(gpu.prepare([Launch("pack", (1, 1, 1), (32, 1, 1), (np.uint64(there), np.int32(1), *values))]))
-    with pytest.raises(BackendError, match="pack, byte 16 of its arguments: .* is a host pointer"):
+    with pytest.raises(BackendError, match=r"pack, byte 16 of its arguments: .* is a host pointer"):
         gpu.synchronize()
     with pytest.raises(BackendError, match="a host pointer"):  # the context stays broken
         gpu.fill(there, 0.0, 1)

@@ -145,7 +145,8 @@ class Gpu:
             self._module = self._cuda.module_from_buffer(cubin)
         except self._cuda.Error as error:
             raise BackendError(
-                f"{self.name}: expected kernels for sm_{self.sm}, the driver says: {reason(error)}. Update the driver."
+                f"{self.name}: expected kernels for sm_{self.sm}, the driver says: {reason(error)}. "
+                "Update the driver; or what was kept of the kernels is damaged: delete ~/.cache/edge-runtime."
             ) from error
 
     @_reporting

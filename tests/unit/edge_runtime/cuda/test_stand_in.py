@@ -103,6 +103,18 @@ def test_a_kernel_that_is_not_there_and_kernels_of_another_gpu_are_told(stand_in
     gpu.close()
 
 
+def test_nothing_is_done_without_a_context_or_after_it_was_released(stand_in: StandIn) -> None:
+    import pycuda.driver as cuda
+
+    gpu = Gpu()
+    address = gpu.allocate(4)
+    gpu.close()
+    with pytest.raises(cuda.Error, match="after the context was released"):
+        cuda.memset_d32_async(address, 0, 1)
+    with pytest.raises(BackendError, match=r"expected an open device, it was closed"):
+        gpu.fill(address, 0.0, 1)
+
+
 def test_times_are_told_of_events_that_have_one(gpu: Gpu) -> None:
     first, second, without = gpu.event(has_time=True), gpu.event(has_time=True), gpu.event()
     for event in (first, second, without):

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_runtime.devices.cuda.memory_step import LARGEST_PACK, pack
+from edge_runtime.devices.cuda.memory_step import LARGEST_PACK, BankMemory, BankStep, PoolStep, pack
 from edge_runtime.devices.host_memory import HostBank
+from edge_runtime.manifest import GateSpec, UpdateSpec
 from tests.kit.cuda_emulation.bank import BankManifest, EmulatedBank, scores_of
 from tests.kit.cuda_emulation.compilation import emulated_kernels
 from tests.kit.cuda_emulation.runner import Emulator
@@ -89,9 +90,15 @@ def pair_of(emulator: Emulator, manifest: BankManifest, items: np.ndarray, query
 # read and update, all pools
 
 
-@pytest.mark.parametrize("addressing", ["softmax", "hard_shrink"])
-@pytest.mark.parametrize(("update", "write_scale"), [("mnad", "all"), ("mnad", "claimed"), ("ema", "all"), ("ema", "claimed")])
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize(
+    ("addressing", "update", "write_scale", "dtype"),
+    [
+        ("softmax", "mnad", "all", "float16"),
+        ("softmax", "ema", "claimed", "float32"),
+        ("hard_shrink", "mnad", "claimed", "float32"),
+        ("hard_shrink", "ema", "all", "float16"),
+    ],
+)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_odd_sizes_read_and_learn_as_the_host(
     emulator: Emulator, shape: Shape, addressing: str, update: str, write_scale: str, dtype: str
@@ -102,6 +109,7 @@ def test_odd_sizes_read_and_learn_as_the_host(
         queries = {"query": memory_of(shape, dtype, seed)[1]}
         pair.read(queries)
         assert pair.update(queries)
+    assert pair.cuda.is_intact
 
 
 @pytest.mark.parametrize(
@@ -120,6 +128,7 @@ def test_full_sizes_read_and_learn_as_the_host(emulator: Emulator, shape: Shape,
     pair = pair_of(emulator, manifest_of(pool_of(addressing=addressing, update=update)), items, query)
     pair.read({"query": query})
     assert pair.update({"query": query}) is (update != "none")
+    assert pair.cuda.is_intact
 
 
 @given(
@@ -130,12 +139,13 @@ def test_full_sizes_read_and_learn_as_the_host(emulator: Emulator, shape: Shape,
     addressing=st.sampled_from(["softmax", "hard_shrink"]),
     update=st.sampled_from(["mnad", "ema", "none"]),
     write_scale=st.sampled_from(["claimed", "all"]),
+    dtype=st.sampled_from(["float32", "float16"]),
 )
 @settings(max_examples=40, deadline=None, derandomize=True)
 def test_any_size_reads_and_learns_as_the_host(
-    emulator: Emulator, count: int, size: int, queries: int, seed: int, addressing: str, update: str, write_scale: str
+    emulator: Emulator, count: int, size: int, queries: int, seed: int, addressing: str, update: str, write_scale: str, dtype: str
 ) -> None:
-    items, query = memory_of((count, size, (queries,)), seed=seed)
+    items, query = memory_of((count, size, (queries,)), dtype, seed)
     pair = pair_of(emulator, manifest_of(pool_of(addressing=addressing, update=update), write_scale=write_scale), items, query)
     pair.read({"query": query})
     pair.update({"query": query})
@@ -218,6 +228,16 @@ def test_queries_that_are_no_numbers_end_as_on_the_host(emulator: Emulator, coun
     pair.read({"query": query})
     pair.update({"query": query})
     assert np.isfinite(pair.cuda.items("memory")).all()
+
+
+def test_a_query_of_one_pool_that_is_no_number_freezes_the_bank(emulator: Emulator) -> None:
+    pair, queries = pair_of_four(emulator, "float32")
+    queries["small"][0, 3, 1, 1] = np.nan
+    before = {pool.name: pair.cuda.items(pool.name).copy() for pool in pair.pools}
+    pair.cuda.read(queries)
+    assert pair.cuda.update(queries, scores_of(0.0))["is_frozen"].tolist() == [True]
+    for name, items in before.items():
+        assert pair.cuda.items(name).tolist() == items.tolist()
 
 
 def test_a_query_that_is_no_number_freezes_the_bank(emulator: Emulator) -> None:
@@ -313,6 +333,26 @@ def test_a_long_trajectory_stays_with_the_hosts(emulator: Emulator, shape: Shape
         learned += pair.update({"query": query}, regular_score=rng.uniform())
     assert frames / 4 < learned < frames * 3 / 4
     assert pair.cuda.status[2] > 0.01
+
+
+# launches
+
+
+def test_a_full_size_frame_takes_four_launches_of_enough_blocks() -> None:
+    step = PoolStep.of(
+        pool_of(), UpdateSpec(0.1, "all", 0.5), GateSpec(0.5), items=(10, 512), queries=1024, query_dtype=np.dtype("float16")
+    )
+    bank, memory = BankStep((step,), 0.5), BankMemory(0, 0, 0, 0, 0)
+    read, gather, turn, settle = [*step.read(bank.parts(memory)[0], 0, 0, 0), *bank.update(memory, [0], 0, 0)]
+    assert [read.kernel, gather.kernel, turn.kernel, settle.kernel] == ["read_few_f16", "gather_claims_f16", "turn_items", "settle_bank"]
+    assert min(np.prod(read.grid), np.prod(gather.grid)) >= 128
+
+
+def test_a_bank_that_never_learns_launches_nothing_to_update() -> None:
+    step = PoolStep.of(
+        pool_of(update="none"), UpdateSpec(0.1, "all", 0.5), GateSpec(0.5), items=(3, 2), queries=1, query_dtype=np.dtype("float32")
+    )
+    assert BankStep((step,), 0.5).update(BankMemory(0, 0, 0, 0, 0), [0], 0, 0) == []
 
 
 # numbers for the host

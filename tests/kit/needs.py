@@ -58,6 +58,15 @@ def _package_index() -> bool:
         return subprocess.run([sys.executable, "-m", "pip", *download], capture_output=True, timeout=60, check=False).returncode == 0
 
 
+def _pycuda() -> bool:
+    from tests.kit.pycuda_wheel import headers, is_installed
+
+    try:
+        return is_installed() and _program("g++")() and headers().is_dir()
+    except (OSError, subprocess.SubprocessError):
+        return False
+
+
 def _nvcc() -> bool:
     return find_nvcc() is not None
 
@@ -90,6 +99,9 @@ NEEDS = {
     ),
     "package_index": Need("an answer from pip's package index", _package_index),
     "python3_10": Need("a Python 3.10 with venv, as python3.10 or pyenv's", lambda: floor_python() is not None),
+    "pycuda": Need(
+        "pycuda, which no GPU is needed for: python -m tests.kit.pycuda_wheel (two minutes; g++ and the package index)", _pycuda
+    ),
     "cxx": Need("a compiler for C++20: apt-get install g++", _program("g++")),
     "nvcc": Need("NVIDIA's compiler, nvcc 12 or later, on the PATH or in /usr/local/cuda/bin", _nvcc),
     "tensorrt_bindings": Need(

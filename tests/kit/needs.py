@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 import shutil
 import subprocess
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 from tests.kit.python_floor import floor_python
 
 __all__ = ["NEEDS", "Need"]
+
+STAND_IN = "stand-in"  # part of the name of a GPU that is none
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,34 @@ def _tensorrt_bindings() -> bool:
     return are_available()
 
 
+@functools.cache
+def _gpu() -> bool:
+    """A real one: the stand-in driver of some tests, once loaded, answers to the same name."""
+    from export.gpu import find_gpu
+
+    gpu = find_gpu()
+    return gpu is not None and STAND_IN not in gpu.name
+
+
+def _module_on_gpu(name: str) -> Callable[[], bool]:
+    return lambda: _gpu() and _loads(name)
+
+
+@functools.cache
+def _loads(name: str) -> bool:
+    """Found is not enough: bindings without their libraries raise all kinds of errors."""
+    try:
+        importlib.import_module(name)
+    except Exception:
+        return False
+    return True
+
+
+@functools.cache
+def _cuda_provider() -> bool:
+    return _loads("onnxruntime") and "CUDAExecutionProvider" in importlib.import_module("onnxruntime").get_available_providers()
+
+
 NEEDS = {
     "ped2": Need("UCSD Ped2 at PED2_DIR", _variable("PED2_DIR")),
     "footage": Need("the folder with vtest.avi at FOOTAGE_DIR", _variable("FOOTAGE_DIR")),
@@ -83,4 +114,11 @@ NEEDS = {
     "tensorrt_bindings": Need(
         "TensorRT's bindings for this Python (7 MB from the package index, kept in its environment), gcc and binutils", _tensorrt_bindings
     ),
+    "gpu": Need("an NVIDIA GPU that answers, and pycuda: pip install pycuda", _module_on_gpu("pycuda.driver")),
+    "tensorrt": Need("a GPU and TensorRT: JetPack's, or pip install tensorrt", _module_on_gpu("tensorrt")),
+    "tensorrt_rtx": Need("a GPU and TensorRT-RTX: pip install tensorrt-rtx-cu13", _module_on_gpu("tensorrt_rtx")),
+    "onnxruntime_gpu": Need(
+        "a GPU and ONNX Runtime with CUDA: pip install onnxruntime-gpu in the place of onnxruntime", lambda: _gpu() and _cuda_provider()
+    ),
+    "jetson": Need("a Jetson", lambda: os.path.exists("/etc/nv_tegra_release")),
 }

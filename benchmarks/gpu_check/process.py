@@ -1,0 +1,87 @@
+"""One part in a process of its own, ended at its limit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+__all__ = ["Ended", "run_part"]
+
+ROOT = Path(__file__).parents[2]
+LONGEST_TEXT = 3000  # characters
+DECENT_S = 3.0  # to end in, when asked to
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a process ended.
+
+    Attributes:
+        outcome: `done`, `failed` or `out of time`.
+        text: the end of what it wrote, where it is not done.
+    """
+
+    outcome: str
+    seconds: float
+    text: str
+
+
+def run_part(name: str, settings: str, work: Path, limit_s: float) -> Ended:
+    """Run `python -m benchmarks.gpu_check.part`; its findings are in `<work>/<name>.jsonl`.
+
+    Args:
+        settings: as `encode_settings` gives them.
+        work: a folder that the parts share.
+    """
+    log = work / f"{name}.log"
+    command = [sys.executable, "-m", "benchmarks.gpu_check.part", name, settings, str(work)]
+    started = monotonic()
+    with open(log, "wb") as output:
+        process = subprocess.Popen(command, cwd=ROOT, env=_environment(), stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+        outcome = _wait(process, limit_s)
+    seconds = monotonic() - started
+    return Ended(outcome, seconds, "" if outcome == "done" else _end_of(log, process.returncode))
+
+
+def _wait(process: subprocess.Popen[bytes], limit_s: float) -> str:
+    try:
+        code = process.wait(limit_s)
+    except subprocess.TimeoutExpired:
+        return _end(process)
+    except BaseException:
+        _end(process)
+        raise
+    return "failed" if code else "done"
+
+
+def _end(process: subprocess.Popen[bytes]) -> str:
+    """With everything it started: compilers and test runs have children."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+            process.wait(DECENT_S)
+        except (ProcessLookupError, subprocess.TimeoutExpired):
+            continue
+    process.wait()
+    return "out of time"
+
+
+def _environment() -> dict[str, str]:
+    """Nothing is fetched, and no plug-in of another project's tests takes part."""
+    return os.environ | {
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", "")))),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _end_of(log: Path, code: int | None) -> str:
+    text = log.read_text(encoding="utf-8", errors="replace").strip()
+    ended = f"ended by signal {-code}" if code is not None and code < 0 else f"ended with code {code}"
+    return f"{text[-LONGEST_TEXT:]}\n({ended})".strip()

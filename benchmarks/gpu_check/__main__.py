@@ -45,11 +45,9 @@ def _parser() -> argparse.ArgumentParser:
         "--footage",
         type=Path,
         metavar="DIR",
-        help="normal footage for the trajectory (default: $PED2_DIR's training clips, else the scene)",
+        help="normal footage (default: PED2_DIR's training clips, else the scene)",
     )
-    parser.add_argument(
-        "--bundle", type=Path, metavar="DIR", help="a full-size bundle made elsewhere (default: $GPU_CHECK_BUNDLE, else made here)"
-    )
+    parser.add_argument("--bundle", type=Path, metavar="DIR", help="the full-size bundle, made elsewhere (default: $GPU_CHECK_BUNDLE)")
     parser.add_argument("--debug", action="store_true", help="tracebacks")
     parser.add_argument("--toy", action="store_true", help=argparse.SUPPRESS)  # toy sizes, PyTorch on the CPU: for the tests of the check
     return parser

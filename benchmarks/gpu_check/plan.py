@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
 
 from benchmarks.gpu_check.packages import OPTIONAL, Package
 from benchmarks.gpu_check.settings import Settings

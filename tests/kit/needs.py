@@ -83,7 +83,7 @@ def _loads(name: str) -> bool:
     """Found is not enough: bindings without their libraries raise all kinds of errors."""
     try:
         importlib.import_module(name)
-    except Exception:
+    except (AttributeError, ImportError, OSError, RuntimeError):
         return False
     return True
 

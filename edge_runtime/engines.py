@@ -35,6 +35,7 @@ __all__ = [
     "EngineSheet",
     "encode_sheet",
     "engine_folder",
+    "engines_there",
     "find_engine",
     "make_command",
 ]
@@ -44,6 +45,7 @@ SHEET = "engine.json"
 SHEET_SCHEMA = 1
 PARTS = ("encoder", "decoder")
 FLAVOURS = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
+NAME = re.compile(r"(?P<flavour>tensorrt(?:-rtx)?)-(?P<version>\d[^-]*)-sm(?P<sm>\d+)-(?P<precision>[^-]+)")
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,15 @@ def encode_sheet(sheet: EngineSheet) -> bytes:
     return msgspec.json.format(msgspec.json.encode(sheet), indent=2) + b"\n"
 
 
+def engines_there(bundle: Bundle, flavour: str | None = None) -> list[str]:
+    """Names of the engines in a bundle, of one flavour or of all, whether they fit or not."""
+    try:
+        names = sorted(path.name for path in (bundle.path / ENGINES).iterdir())
+    except OSError:
+        return []
+    return [name for name in names if (match := NAME.fullmatch(name)) and flavour in (None, match["flavour"])]
+
+
 def find_engine(bundle: Bundle, flavour: str, precision: str, machine: EngineMachine | None = None) -> Engine | None:
     """An engine of a bundle that fits it and the machine; None where nothing of that flavour and precision was built.
 
@@ -197,13 +208,9 @@ def find_engine(bundle: Bundle, flavour: str, precision: str, machine: EngineMac
 
 def _folders(bundle: Bundle, flavour: str, precision: str, machine: EngineMachine | None) -> Iterator[Path]:
     """The one that is named for the machine first, then the others."""
-    name = re.compile(rf"{re.escape(flavour)}-(?P<version>\d[^-]*)-sm(?P<sm>\d+)-{re.escape(precision)}")
-    try:
-        found = {path: match for path in sorted((bundle.path / ENGINES).iterdir()) if (match := name.fullmatch(path.name))}
-    except OSError:
-        return iter(())
+    named = [match for name in engines_there(bundle, flavour) if (match := NAME.fullmatch(name)) and match["precision"] == precision]
     ours = (machine.version, str(machine.sm)) if machine else None
-    return iter(sorted(found, key=lambda path: found[path].groups() != ours))
+    return (bundle.path / ENGINES / match[0] for match in sorted(named, key=lambda match: match.group("version", "sm") != ours))
 
 
 def _read_sheet(bundle: Bundle, folder: Path, precision: str) -> EngineSheet:

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from edge_runtime.bundle import Bundle
 from edge_runtime.commands import run_command, set_up_logging
+from edge_runtime.devices.gpu import find_gpu
 from edge_runtime.engines import FLAVOURS, PARTS, EngineSheet, make_command
 from edge_runtime.sources.address import redacted
 from export.build_choice import EngineSettings
 from export.engine_build import EngineBuild, make_engine
 from export.engine_check import describe
-from export.gpu import find_gpu
 from export.tensorrt_library import load_library
 
 __all__ = ["main"]

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from edge_runtime.bundle import Bundle
+from edge_runtime.devices.gpu import Gpu
 from edge_runtime.devices.host import HostDevice
 from edge_runtime.engines import (
     ENGINES,
@@ -28,16 +29,17 @@ from edge_runtime.engines import (
 from edge_runtime.errors import BackendError, BackendUnavailable, EngineMismatch
 from edge_runtime.files import remove_leftover_folders, replacing_folder
 from edge_runtime.graphs.onnxruntime import OnnxRuntimeGraph
+from edge_runtime.graphs.tensorrt import Plan, TensorRtGraph
+from edge_runtime.graphs.tensorrt_library import Library
 from edge_runtime.manifest import FileSpec, GraphSpec
 from edge_runtime.sources.address import redacted
 from edge_runtime.stream import Arrays
 from export.build_choice import BuildChoice, EngineSettings, choose
+from export.device_memory import DeviceMemory
 from export.engine_check import SYNTHETIC_CLIPS, Halves, compare, decoder_inputs, describe, windows_of
-from export.engine_runner import EngineGraph
-from export.gpu import DeviceMemory, Gpu
+from export.engine_runner import HostGraph
 from export.layer_report import layers_of_engine, write_report
 from export.tensorrt_build import BuildInput, BuiltPlan, build_plan
-from export.tensorrt_library import Library
 
 __all__ = ["EngineBuild", "MadeEngine", "make_engine"]
 
@@ -177,10 +179,9 @@ def _check(build: EngineBuild, choice: BuildChoice, plans: list[BuiltPlan]) -> E
     reference, built = bundle.precision(yardstick), bundle.precision(choice.graphs)
     in_onnx = Halves(OnnxRuntimeGraph(bundle, reference.encoder), OnnxRuntimeGraph(bundle, reference.decoder))
     with DeviceMemory() as memory:
-        halves = [
-            EngineGraph(build.library, plan.content, spec, memory) for plan, spec in zip(plans, (built.encoder, built.decoder), strict=True)
-        ]
-        check = compare(bundle, build.precision, in_onnx, Halves(*halves), windows_of(bundle, build.clips))
+        sources = [_as_plan(build, part, plan, spec) for part, plan, spec in zip(PARTS, plans, (built.encoder, built.decoder), strict=True)]
+        halves = Halves(*(HostGraph(TensorRtGraph(build.library, plan, memory), plan.spec, memory) for plan in sources))
+        check = compare(bundle, build.precision, in_onnx, halves, windows_of(bundle, build.clips))
         del halves  # engines go before the memory they run in
     check = replace(check, yardstick=yardstick, clips=redacted(build.clips or SYNTHETIC_CLIPS))
     if not check.is_within_tolerance and not build.keeps_misfit:
@@ -189,6 +190,12 @@ def _check(build: EngineBuild, choice: BuildChoice, plans: list[BuiltPlan]) -> E
             f"Another precision may do: {make_command(bundle, 'fp32')}; to keep it all the same: FORCE=1"
         )
     return check
+
+
+def _as_plan(build: EngineBuild, part: str, plan: BuiltPlan, spec: GraphSpec) -> Plan:
+    settings = build.settings
+    origin, remedy = f"{build.bundle.path}: {part}.plan, just built", "See all that TensorRT said: --debug"
+    return Plan(plan.content, spec, origin, remedy, settings.is_version_compatible, settings.dla_core)
 
 
 def _write(build: EngineBuild, choice: BuildChoice, plans: list[BuiltPlan], check: EngineCheck, draft: Path) -> EngineSheet:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from export.gpu import DeviceMemory
+from export.device_memory import DeviceMemory
 
 __all__ = ["entropy_calibrator"]
 
@@ -35,7 +35,10 @@ def entropy_calibrator(trt: Any, batches: Sequence[Mapping[str, np.ndarray]]) ->
 
             def get_batch(self, names: list[str]) -> list[int] | None:
                 batch = next(self._batches, None)
-                return None if batch is None else [memory.upload(name, batch[name]) for name in names]
+                if batch is None:
+                    return None
+                there = memory.upload({name: batch[name] for name in names})
+                return [there[name].address for name in names]
 
             def read_calibration_cache(self) -> None:
                 """Every build measures anew: the clips may be others."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from export.tensorrt_library import Library, open_log
+from edge_runtime.graphs.tensorrt_library import Library, open_log
 
 __all__ = ["layers_of_engine", "layers_of_network", "write_report"]
 

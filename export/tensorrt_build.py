@@ -14,12 +14,12 @@ import numpy as np
 
 from edge_runtime.errors import BackendError, BackendUnavailable, ConfigError
 from edge_runtime.files import remove_leftovers, unwritable, write_atomically
+from edge_runtime.graphs.tensorrt_library import Library, TensorRtLog, open_log
 from edge_runtime.manifest import TensorSpec
 from export.build_choice import BuildChoice, EngineSettings, hold_in_float32, network_flags
 from export.build_progress import BuildProgress, attach_progress
 from export.int8_calibrator import entropy_calibrator
 from export.layer_report import layers_of_network
-from export.tensorrt_library import BuildLog, Library, open_log
 
 __all__ = ["BuildInput", "BuiltPlan", "build_plan"]
 
@@ -106,7 +106,7 @@ def build_plan(library: Library, graph: BuildInput, choice: BuildChoice, setting
     return BuiltPlan(bytes(plan), layers_of_network(network), flags, fp32_layers, perf_counter() - started)
 
 
-def _open_builder(library: Library, logger: Any, heard: BuildLog) -> Any:
+def _open_builder(library: Library, logger: Any, heard: TensorRtLog) -> Any:
     try:
         return library.trt.Builder(logger)
     except (TypeError, RuntimeError) as error:  # the bindings' way to say that they were given no builder
@@ -177,7 +177,7 @@ def _use_dla(library: Library, builder: Any, config: Any, core: int) -> None:
     config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
 
 
-def _add_profile(builder: Any, network: Any, config: Any, graph: BuildInput, settings: EngineSettings, heard: BuildLog) -> Any:
+def _add_profile(builder: Any, network: Any, config: Any, graph: BuildInput, settings: EngineSettings, heard: TensorRtLog) -> Any:
     """Batches from 1 to the number of streams, fastest at that number."""
     largest = settings.streams
     profile = builder.create_optimization_profile()

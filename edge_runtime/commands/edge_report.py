@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_runtime.commands import run_command, set_up_logging
+from edge_runtime.commands.backend_flags import add_backend_flags
 
 if TYPE_CHECKING:
     from edge_runtime.report.accuracy import AccuracyReport
@@ -31,7 +32,7 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument(
         "--bundle", type=Path, default=Path(os.environ.get("EDGE_BUNDLE", "bundle")), help="default: $EDGE_BUNDLE, else ./bundle"
     )
-    common.add_argument("--precision", choices=("fp32", "fp16", "int8"), default="fp32", help="of the graphs; the bundle must have it")
+    add_backend_flags(common)
     common.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the report")
     common.add_argument("--debug", action="store_true", help="more log lines, and tracebacks")
 
@@ -57,6 +58,8 @@ def _accuracy(arguments: argparse.Namespace) -> int:
         arguments.data,
         arguments.labels,
         precision=arguments.precision,
+        backend=arguments.backend,
+        device=arguments.device,
         carries_memory=arguments.carry_memory,
         on_clip=lambda name: print(f"clip {name}", file=sys.stderr),
     )
@@ -80,8 +83,8 @@ def _events(arguments: argparse.Namespace) -> int:
     from edge_runtime.sources import clip_uris, open_source
 
     bundle = Bundle.load(arguments.bundle)
-    detector = Detector.open(bundle, precision=arguments.precision)
-    threshold = bundle.precision(arguments.precision).threshold
+    detector = Detector.open(bundle, precision=arguments.precision, backend=arguments.backend, device=arguments.device)
+    threshold = bundle.precision(detector.precision).threshold
     clips = {}
     for name, uri in clip_uris(arguments.source).items():
         clips[uri if name.startswith("synthetic") else name] = score_frames(
@@ -92,7 +95,8 @@ def _events(arguments: argparse.Namespace) -> int:
     width = max(map(len, counts))
     for name, count in counts.items():
         print(f"{name:<{width}}  {count.events} events, {count.hits} hit, {count.missed} missed, {count.false_alarms} false alarms")
-    _write_json(arguments.out / "events.json", {"bundle": bundle.manifest.name, "clips": {name: asdict(c) for name, c in counts.items()}})
+    ran = {"bundle": bundle.manifest.name, "backend": detector.backend, "device": detector.device.name, "precision": detector.precision}
+    _write_json(arguments.out / "events.json", ran | {"clips": {name: asdict(c) for name, c in counts.items()}})
     print(f"-> {arguments.out}")
     return 0
 
@@ -102,6 +106,8 @@ def _as_json(report: AccuracyReport) -> dict[str, Any]:
 
     return {
         "bundle": report.bundle,
+        "backend": report.backend,
+        "device": report.device,
         "precision": report.precision,
         "threshold": report.threshold,
         "carries_memory": report.carries_memory,
@@ -110,7 +116,7 @@ def _as_json(report: AccuracyReport) -> dict[str, Any]:
 
 
 def _print_table(report: AccuracyReport) -> None:
-    print(f"{report.bundle}, {report.precision}: frame-level AUC in percent")
+    print(f"{report.bundle}, {report.precision}, {report.backend} on {report.device}: frame-level AUC in percent")
     print(f"{'memory':<10}" + "".join(f"{name:>14}" for name in PROTOCOLS) + f"{'learned: normal':>18}{'anomalous':>12}")
     for mode, part in report.memory.items():
         result = part.result

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_runtime.commands import EXIT_INTERRUPTED, run_command, set_up_logging
+from edge_runtime.commands.backend_flags import add_backend_flags
 from edge_runtime.commands.camera_flags import add_camera_flags, camera_options, source_uri
 from edge_runtime.commands.output_flags import add_output_flags, check_output_flags, open_sinks
 from edge_runtime.commands.signals import StopSignals
 
 if TYPE_CHECKING:
     from edge_runtime.bundle import Bundle
+    from edge_runtime.detector import Detector
     from edge_runtime.errors import SinkError
     from edge_runtime.pipeline import Pipeline
     from edge_runtime.sources import Source
@@ -53,12 +55,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--bundle", type=Path, default=Path(os.environ.get("EDGE_BUNDLE", "bundle")), help="default: $EDGE_BUNDLE, else ./bundle"
     )
-    parser.add_argument(
-        "--backend", choices=("auto", "onnxruntime", "tensorrt", "tensorrt-rtx"), default="auto", help="what runs the graphs"
-    )
-    parser.add_argument("--device", choices=("auto", "cpu"), default="auto", help="where")
-    parser.add_argument("--precision", choices=("fp32", "fp16", "int8"), default="fp32", help="of the graphs; the bundle must have it")
-    parser.add_argument("--threads", type=int, help="for each graph (default: one a core)")
+    add_backend_flags(parser)
+    parser.add_argument("--threads", type=int, help="for each graph on the CPU (default: one a core)")
     parser.add_argument("--update", choices=("on", "off"), default="on", help="off: the memory does not learn")
     parser.add_argument("--state", type=Path, metavar="DIR", help="load the memory from here, save it here every 60 s and at the end")
     parser.add_argument("--threshold", type=float, metavar="X", help="instead of the bundle's")
@@ -107,7 +105,7 @@ def _run(arguments: argparse.Namespace) -> int:
         stream.bank.freeze()
         state = None  # nothing is learned; saved now, the state would stay frozen in every later run
     where = f"{detector.backend} on {detector.device.name}"
-    print(f"{bundle.manifest.name} ({detector.precision}, {where}): {_describe_threshold(bundle, arguments)}", file=sys.stderr)
+    print(f"{bundle.manifest.name} ({detector.precision}, {where}): {_describe_threshold(detector, arguments)}", file=sys.stderr)
     lost: list[SinkError] = []
     with ExitStack() as stack:
         # Under systemd the line of state goes there instead of filling the journal.
@@ -195,8 +193,8 @@ def _write_results(pipeline: Pipeline, arguments: argparse.Namespace) -> None:
         draw_timeline(arguments.out / "scores.jsonl", arguments.out / "timeline.png")
 
 
-def _describe_threshold(bundle: Bundle, arguments: argparse.Namespace) -> str:
-    threshold = bundle.precision(arguments.precision).threshold
+def _describe_threshold(detector: Detector, arguments: argparse.Namespace) -> str:
+    threshold = detector.bundle.precision(detector.precision).threshold
     if arguments.threshold is not None:
         return f"threshold {arguments.threshold:g}, as wished"
     note = ", extrapolated: the normal footage was too short to show that rate" if threshold.is_extrapolated else ""

@@ -40,11 +40,14 @@ class ModeReport:
 @dataclass(frozen=True)
 class AccuracyReport:
     """Attributes:
+    backend, device, precision: what ran.
     labels: by clip, (frames,) bool.
     memory: by mode, `updating` and `frozen`.
     """
 
     bundle: str
+    backend: str
+    device: str
     precision: str
     threshold: float
     carries_memory: bool
@@ -57,7 +60,9 @@ def measure_accuracy(
     data: str,
     labels_at: str,
     *,
-    precision: str = "fp32",
+    precision: str = "auto",
+    backend: str = "auto",
+    device: str = "auto",
     carries_memory: bool = False,
     on_clip: Callable[[str], None] = lambda name: None,
 ) -> AccuracyReport:
@@ -66,6 +71,7 @@ def measure_accuracy(
     Args:
         data: folder of clips.
         labels_at: CSV `clip,frame,anomalous`, or a folder of masks.
+        precision, backend, device: as for `Detector.open`.
         carries_memory: what one clip taught stays for the next, in the clips' order (as in the authors' release); else the
             memory is reset before each clip.
         on_clip: called with each clip's name when it begins.
@@ -75,10 +81,10 @@ def measure_accuracy(
     """
     labels = read_labels(labels_at)
     clips = clip_uris(data)
-    threshold = bundle.precision(precision).threshold
+    detector = Detector.open(bundle, precision=precision, backend=backend, device=device)
+    threshold = bundle.precision(detector.precision).threshold
     modes = {}
     for mode, is_learning in MODES.items():
-        detector = Detector.open(bundle, precision=precision)
         stream = open_evaluation_stream(detector, is_learning=is_learning)
         scores: dict[str, list[Score]] = {}
         counts: dict[str, int] = {}
@@ -92,7 +98,16 @@ def measure_accuracy(
         check_labels(labels, counts)
         result = evaluate([as_clip_scores(*item) for item in scores.items()], labels, bundle.manifest.paper_weight)
         modes[mode] = ModeReport(result, _count_alarms(scores, labels, threshold.score, threshold.hold_s), scores)
-    return AccuracyReport(bundle.manifest.name, precision, threshold.score, carries_memory, labels, modes)
+    return AccuracyReport(
+        bundle=bundle.manifest.name,
+        backend=detector.backend,
+        device=detector.device.name,
+        precision=detector.precision,
+        threshold=threshold.score,
+        carries_memory=carries_memory,
+        labels=labels,
+        memory=modes,
+    )
 
 
 def _counted(frames: Iterable[Frame], name: str, counts: dict[str, int]) -> Iterator[Frame]:

@@ -17,7 +17,7 @@ ON_THE_DEVICE = (
     "export.engine_build",
     "export.engine_check",
     "export.engine_runner",
-    "export.gpu",
+    "export.device_memory",
     "export.int8_calibrator",
     "export.layer_report",
     "export.tensorrt_build",

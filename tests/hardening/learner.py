@@ -21,6 +21,7 @@ from edge_runtime.bundle import Bundle
 from edge_runtime.detector import Detector
 from edge_runtime.devices.host import HostDevice
 from edge_runtime.frames import Frame
+from edge_runtime.loading import Loaded
 from edge_runtime.state import StateStore
 from edge_runtime.stream import Arrays, Bank
 
@@ -31,7 +32,7 @@ STREAM = "gate"
 
 def main(bundle: str, state: str) -> None:
     whole = Bundle.load(bundle)
-    detector = Detector(whole, "fp32", "numpy", RandomEncoder(), EvenDecoder(), HostDevice(), None)
+    detector = Detector(whole, Loaded("fp32", "numpy", RandomEncoder(), EvenDecoder(), HostDevice(), None), None)
     threads = len(os.listdir("/proc/self/task"))
     if threads != 1:
         raise RuntimeError(f"expected one thread before a fork, got {threads}")

@@ -203,7 +203,7 @@ def test_a_threshold_that_is_no_number_is_refused(threshold: float, toy: Toy) ->
         Detector.open(toy("one_pool"), threshold=threshold)
 
 
-@pytest.mark.parametrize(("kind", "known"), [("backend", "auto, onnxruntime, tensorrt, tensorrt-rtx"), ("device", "auto, cpu")])
+@pytest.mark.parametrize(("kind", "known"), [("backend", "auto, onnxruntime, tensorrt, tensorrt-rtx"), ("device", "auto, cpu, cuda")])
 def test_an_unknown_backend_or_device_is_an_error_never_a_fallback(kind: str, known: str, toy: Toy) -> None:
     with pytest.raises(BackendUnavailable, match=rf"{kind}: expected one of {known}, got 'tpu'"):
         Detector.open(toy("one_pool"), **{kind: "tpu"})

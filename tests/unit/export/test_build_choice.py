@@ -9,9 +9,9 @@ import pytest
 import tensorrt_rtx as trt
 
 from edge_runtime.errors import ConfigError
+from edge_runtime.graphs.tensorrt_library import TensorRtLog, open_log
 from export.build_choice import EngineSettings, choose, layers_behind, network_flags
 from export.build_progress import BuildProgress
-from export.tensorrt_library import BuildLog, open_log
 
 PED2 = Path("bundles/ped2-lite")
 
@@ -84,7 +84,7 @@ def test_the_share_of_a_build_counts_phases_within_phases() -> None:
 
 
 def test_the_reason_is_the_last_error_that_is_not_about_the_missing_gpu() -> None:
-    heard = BuildLog()
+    heard = TensorRtLog()
     assert heard.reason == "no reason given"
     heard.take("Error Code 6:\n no workspace.", is_error=True)
     heard.take("(cudaError 35: too old a driver)", is_error=True)

@@ -23,11 +23,12 @@ import tensorrt_rtx as trt
 from edge_runtime.bundle import Bundle
 from edge_runtime.engines import ENGINES, EngineMachine, encode_sheet, find_engine
 from edge_runtime.errors import BackendError, BackendUnavailable, BundleError, ConfigError, EngineMismatch, SinkError
+from edge_runtime.graphs.tensorrt_library import Library
 from export.build_choice import EngineSettings, choose
 from export.engine_build import EngineBuild, MadeEngine, make_engine
 from export.precision import halve
 from export.tensorrt_build import BuildInput, BuiltPlan, build_plan
-from export.tensorrt_library import Library, load_library
+from export.tensorrt_library import load_library
 from tests.kit.engine_bundles import changed_graph, full_size
 
 RTX = Library("tensorrt-rtx", trt)

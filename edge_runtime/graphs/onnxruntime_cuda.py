@@ -1,0 +1,154 @@
+"""Graphs in ONNX Runtime on an NVIDIA GPU, bound to the device's own buffers and in its stream of work.
+
+Written against ONNX Runtime's interface and tested with its CPU provider in the place of CUDA's; it has not run on a GPU.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from edge_runtime.bundle import Bundle
+from edge_runtime.devices.cuda.array import DeviceArray
+from edge_runtime.errors import BackendError, BackendUnavailable
+from edge_runtime.graphs.onnxruntime_session import first_line, load_onnxruntime, open_session
+from edge_runtime.graphs.tensors import BatchBuffers, Place, check_inputs
+from edge_runtime.manifest import GraphSpec
+from edge_runtime.stream import Arrays
+
+__all__ = ["OnnxRuntimeCudaGraph", "load_cuda_provider"]
+
+SILENT = 4  # ONNX Runtime's severity above which it logs; what goes wrong is in our error
+REMEDY = (
+    "Install it and what it needs: pip uninstall -y onnxruntime && pip install 'edge-runtime[gpu]' 'onnxruntime-gpu[cuda,cudnn]'; "
+    "on a Jetson use --backend tensorrt"
+)
+
+
+@dataclass(frozen=True)
+class _Target:
+    """Which provider runs the graphs, on whose memory."""
+
+    provider: str
+    memory: str
+    options: dict[str, str] = field(default_factory=dict)
+    takes_stream: bool = True
+
+
+# fp32 keeps all its digits; memory grows by what is needed and not by powers of two.
+TARGET = _Target("CUDAExecutionProvider", "cuda", {"device_id": "0", "use_tf32": "0", "arena_extend_strategy": "kSameAsRequested"})
+
+
+def load_cuda_provider() -> ModuleType:
+    """ONNX Runtime, where its CUDA provider loads.
+
+    Raises:
+        BackendUnavailable: it is not installed, has no such provider, or a library of CUDA is missing; the message says which.
+    """
+    library = load_onnxruntime("gpu")
+    if TARGET.provider not in library.get_available_providers():
+        raise BackendUnavailable(f"ONNX Runtime {library.__version__}: expected {TARGET.provider}, this build has none. {REMEDY}")
+    library.set_default_logger_severity(SILENT)
+    if hasattr(library, "preload_dlls"):  # from 1.21
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find
+            library.preload_dlls()
+    missing = _missing_library(library)
+    if missing is not None:
+        raise BackendUnavailable(f"ONNX Runtime {library.__version__}: {TARGET.provider} does not load: {missing}. {REMEDY}")
+    return library
+
+
+class OnnxRuntimeCudaGraph:
+    """One graph of a bundle, loaded and verified, on a GPU.
+
+    Inputs and outputs are the device's arrays; outputs are written anew by the next run with as large a batch. ONNX Runtime keeps what
+    layers need between them in memory of its own.
+
+    Args:
+        library: from `load_cuda_provider`.
+        bundle, spec: where it lies and what it must take and give.
+        place: the device whose memory and stream it uses.
+
+    Raises:
+        BackendUnavailable: ONNX Runtime would run it on the CPU instead.
+        IntegrityError: the file is not the one the manifest describes.
+        BundleError: it is not a graph ONNX Runtime can load, or its tensors are not those of the manifest.
+    """
+
+    def __init__(self, library: ModuleType, bundle: Bundle, spec: GraphSpec, place: Place) -> None:
+        stream = {"user_compute_stream": str(place.cuda_stream)} if TARGET.takes_stream else {}
+        session = open_session(library, bundle, spec, library.SessionOptions(), (TARGET.provider, TARGET.options | stream))
+        if TARGET.provider not in session.get_providers():  # it does not say so by itself
+            raise BackendUnavailable(
+                f"{bundle.path / spec.file}: expected ONNX Runtime {library.__version__} to run it by {TARGET.provider}, it took "
+                f"{', '.join(session.get_providers())}: a library of CUDA or cuDNN 9 is missing, or does not know this GPU. {REMEDY}"
+            )
+        self._session = session
+        self._origin = str(bundle.path / spec.file)
+        self._inputs = spec.inputs
+        self._buffers = BatchBuffers(spec, place)
+        self._bindings: dict[int, _Binding] = {}
+        self._run_options = library.RunOptions()
+        self._run_options.add_run_config_entry("disable_synchronize_execution_providers", "1")
+
+    def run(self, inputs: Arrays) -> Arrays:
+        """Enqueue the graph once; returns before it is done.
+
+        Args:
+            inputs: at least the graph's own, by name, with their batch in front, on the device; others are passed over.
+
+        Returns:
+            The graph's outputs by name, valid until the next run with as large a batch.
+
+        Raises:
+            ShapeError: an input is missing or has another shape or type than the manifest says.
+            BackendError: ONNX Runtime failed.
+        """
+        batch = check_inputs(inputs, self._inputs, self._origin)
+        try:
+            binding = self._bindings.get(batch) or self._bind(batch)
+            for tensor in self._inputs:
+                binding.give(tensor.name, inputs[tensor.name])
+            self._session.run_with_iobinding(binding.binding, self._run_options)
+        except BackendError:
+            raise
+        except Exception as error:
+            raise BackendError(f"{self._origin}: ONNX Runtime failed: {first_line(error)}. Try --device cpu") from error
+        return binding.outputs
+
+    def _bind(self, batch: int) -> _Binding:
+        binding = self._bindings[batch] = _Binding(self._session.io_binding(), self._buffers.outputs(batch))
+        return binding
+
+
+class _Binding:
+    """What one batch size is bound to. Outputs stay; an input is bound again when it lies elsewhere."""
+
+    def __init__(self, binding: Any, outputs: dict[str, DeviceArray]) -> None:
+        for name, array in outputs.items():
+            binding.bind_output(name, TARGET.memory, 0, array.dtype.type, array.shape, array.address)
+        self.binding = binding
+        self.outputs = outputs
+        self._addresses: dict[str, int] = {}
+
+    def give(self, name: str, array: DeviceArray) -> None:
+        if self._addresses.get(name) != array.address:
+            self.binding.bind_input(name, TARGET.memory, 0, array.dtype.type, array.shape, array.address)
+            self._addresses[name] = array.address
+
+
+def _missing_library(library: ModuleType) -> str | None:
+    """What the CUDA provider cannot be loaded for; ONNX Runtime itself tells only its log."""
+    folder = Path(library.__file__ or "").parent / "capi"
+    try:
+        for name in ("shared", "cuda"):
+            if (folder / f"libonnxruntime_providers_{name}.so").exists():
+                ctypes.CDLL(str(folder / f"libonnxruntime_providers_{name}.so"))
+    except OSError as error:
+        return str(error)
+    return None

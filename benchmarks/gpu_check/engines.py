@@ -9,7 +9,7 @@ from benchmarks.gpu_check.model import PRECISION, bundle_in
 from benchmarks.gpu_check.settings import Settings
 from export.build_choice import EngineSettings
 from export.engine_build import EngineBuild, make_engine
-from export.gpu import find_gpu
+from edge_runtime.devices.gpu import find_gpu
 from export.tensorrt_library import load_library
 
 __all__ = ["measure"]
@@ -22,7 +22,7 @@ def measure(settings: Settings, work: Path, findings: Findings, flavour: str) ->
     build = EngineBuild(bundle_in(work), PRECISION, library, gpu, EngineSettings())
     sheet = make_engine(build, rebuild=True).engine.sheet
     seconds = sheet.encoder.seconds + sheet.decoder.seconds
-    findings.row(f"{library.title}, build of the full-size {PRECISION} engines", seconds, None, "s", "lower", "both halves, no timing cache")
+    findings.row(f"{library.title}, build of the full-size {PRECISION} engines", seconds, None, "s", "lower", "both halves")
     check = sheet.check
     if not check.was_run or check.psnr_change_db is None:
         findings.not_run(f"the check of {library.title}'s engines", check.why_not or "no windows")

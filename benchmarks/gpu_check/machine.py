@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.gpu_check.packages import ESSENTIAL, OPTIONAL, version_of
 from benchmarks.rows import machine
-from export.gpu import Gpu
+from edge_runtime.devices.gpu import Gpu
 
 __all__ = ["facts_of"]
 

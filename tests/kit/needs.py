@@ -68,7 +68,7 @@ def _tensorrt_bindings() -> bool:
 @functools.cache
 def _gpu() -> bool:
     """A real one: the stand-in driver of some tests, once loaded, answers to the same name."""
-    from export.gpu import find_gpu
+    from edge_runtime.devices.gpu import find_gpu
 
     gpu = find_gpu()
     return gpu is not None and STAND_IN not in gpu.name

@@ -12,7 +12,7 @@ import numpy as np
 from edge_runtime.errors import ShapeError
 from edge_runtime.opencv import opencv
 
-__all__ = ["InputSpec", "fit", "preprocess"]
+__all__ = ["InputSpec", "check_frame", "fit", "preprocess"]
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,20 @@ def fit(image: np.ndarray, spec: InputSpec) -> np.ndarray:
     Raises:
         ShapeError: the image is not (H, W, 3) uint8.
     """
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ShapeError(f"frame: expected (H, W, 3) uint8 BGR, got {image.shape} {image.dtype}. Convert it before handing it over.")
+    check_frame(image)
     cv2 = opencv()
     if spec.channels == 1:
         image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     if image.shape[:2] != (spec.height, spec.width):
         image = cv2.resize(image, (spec.width, spec.height), interpolation=cv2.INTER_AREA)
     return image[None] if spec.channels == 1 else image.transpose(2, 0, 1)
+
+
+def check_frame(image: np.ndarray) -> None:
+    """Hold a picture against what a source must give.
+
+    Raises:
+        ShapeError: the image is not (H, W, 3) uint8.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ShapeError(f"frame: expected (H, W, 3) uint8 BGR, got {image.shape} {image.dtype}. Convert it before handing it over.")

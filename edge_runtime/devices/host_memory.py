@@ -15,7 +15,7 @@ from edge_runtime.bundle import check_items
 from edge_runtime.manifest import Manifest, PoolSpec, UpdateSpec
 from edge_runtime.stream import Arrays
 
-__all__ = ["HostBank"]
+__all__ = ["HostBank", "largest_drift"]
 
 SHRINK_EPSILON = np.float32(1e-12)
 
@@ -103,7 +103,7 @@ class HostBank:
         """
         check_items(items, self._manifest, "memory to restore")
         self._items = {name: array.copy() for name, array in items.items()}
-        self._drift = self._drift_of(self._items)
+        self._drift = largest_drift(self._items, self._shipped)
         self._addressed.clear()
 
     def _learn(self, queries: Arrays) -> bool:
@@ -118,16 +118,17 @@ class HostBank:
             learned[pool.name] = _step(pool, self._items[pool.name], addressed, self._manifest.update)
         if all(pool.update == "none" for pool in self._manifest.pools):
             return False
-        drift = self._drift_of(learned)
+        drift = largest_drift(learned, self._shipped)
         if not drift <= self._manifest.update.drift_limit:
             self._is_frozen = True
             return False
         self._items, self._drift = learned, drift
         return True
 
-    def _drift_of(self, items: Mapping[str, np.ndarray]) -> float:
-        """1 − the smallest cosine of an item to its shipped self, over all pools; 0 without a pool."""
-        return max((_drift(items[name], shipped) for name, shipped in self._shipped.items()), default=0.0)
+
+def largest_drift(items: Mapping[str, np.ndarray], shipped: Mapping[str, np.ndarray]) -> float:
+    """1 − the smallest cosine of an item to its shipped self, over all pools; 0 without a pool."""
+    return max((_drift(items[name], original) for name, original in shipped.items()), default=0.0)
 
 
 def _quiet() -> np.errstate:

@@ -721,8 +721,8 @@ CUresult cuModuleGetFunction(CUfunction *handle, CUmodule module_handle, const c
     auto *module = reinterpret_cast<CUmodule_standin *>(module_handle);
     if (!modules.count(module)) return CUDA_ERROR_INVALID_HANDLE;
     using HasKernel = int (*)(const char *);
-    auto has_kernel = reinterpret_cast<HasKernel>(dlsym(module->library, "emulated_has_kernel"));
-    if (has_kernel && !has_kernel(name)) return refuse(CUDA_ERROR_NOT_FOUND, std::string("no kernel ") + name);
+    auto has_kernel = reinterpret_cast<HasKernel>(dlsym(module->library, "emulated_has"));
+    if (!has_kernel || !has_kernel(name)) return refuse(CUDA_ERROR_NOT_FOUND, std::string("no kernel ") + name);
     auto *function = new Function{module, name};
     functions.insert(function);
     return *handle = reinterpret_cast<CUfunction>(function), CUDA_SUCCESS;
@@ -747,11 +747,12 @@ CUresult cuLaunchKernel(CUfunction handle, unsigned gx, unsigned gy, unsigned gz
     counters["launches"]++;
     launches[function->name]++;
     std::vector<char> packed(buffer, buffer + size);
+    auto reason = reinterpret_cast<const char *(*)()>(dlsym(function->module->library, "emulated_error"));
     enqueue(stream, {[=, name = function->name, launch = function->module->launch] {
         if (CUresult wrong = check_arguments(name, packed)) return wrong;
         const unsigned grid[3] = {gx, gy, gz}, block[3] = {bx, by, bz};
         const int failed = launch(name.c_str(), grid, block, packed.data(), packed.size());
-        return failed ? break_context(CUDA_ERROR_LAUNCH_FAILED, name + ": emulated_launch says " + std::to_string(failed)) : CUDA_SUCCESS;
+        return failed ? break_context(CUDA_ERROR_LAUNCH_FAILED, reason()) : CUDA_SUCCESS;
     }, nullptr, nullptr});
     return CUDA_SUCCESS;
 }

@@ -1,0 +1,211 @@
+"""The memory of one stream on the GPU: read, distance, gate and update, without the host."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import prod
+
+import numpy as np
+
+from edge_runtime.bundle import check_items
+from edge_runtime.devices.cuda.arena import Holding
+from edge_runtime.devices.cuda.array import DeviceArray
+from edge_runtime.devices.cuda.driver import Gpu, PreparedLaunch
+from edge_runtime.devices.cuda.launch import Launch
+from edge_runtime.devices.cuda.memory_step import STATUS_SIZE, BankMemory, BankStep, PoolMemory, PoolStep
+from edge_runtime.devices.host_memory import largest_drift
+from edge_runtime.manifest import Manifest, PoolSpec
+from edge_runtime.stream import Arrays
+
+__all__ = ["CudaBank"]
+
+FACTS = ("is_frozen", "is_updated", "drift")  # the status, as the kernels order it
+KEPT_PLANS = 16  # engines use the same few buffers over and over
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to launch for arrays at certain addresses, and what comes out."""
+
+    launches: list[PreparedLaunch]
+    results: Arrays
+
+
+class CudaBank:
+    """All pools of one stream in device memory.
+
+    Args:
+        gpu: with the kernels loaded.
+        manifest: pools, gate and update parameters.
+        shipped: pool to items (M, D) float32, as the bundle has them.
+        holding: where its memory comes from.
+    """
+
+    def __init__(self, gpu: Gpu, manifest: Manifest, shipped: Mapping[str, np.ndarray], holding: Holding) -> None:
+        self._gpu = gpu
+        self._manifest = manifest
+        self._shipped = {name: items.copy() for name, items in shipped.items()}
+        self._step = _bank_step(manifest, shipped)
+        step = self._step
+        self._memory = BankMemory(
+            *(holding.take(step.items_bytes) for _ in range(3)), holding.take(step.drifts_bytes), holding.take(step.scratch_bytes)
+        )
+        queries = _query_shapes(manifest)
+        self._reads = {pool.read: holding.take_array(queries[pool.query]) for pool in manifest.pools if pool.read is not None}
+        self._distances = {pool.name: holding.take_array((1,)) for pool in manifest.pools}
+        self._status = holding.take_array((STATUS_SIZE,))
+        self._read_plans: dict[tuple[int, ...], Plan] = {}
+        self._update_plans: dict[tuple[int, ...], Plan] = {}
+        self._addressed: tuple[int, ...] | None = None
+        self._is_frozen = False
+        self._orders = 0
+        gpu.fill(self._status.address, 0, STATUS_SIZE)
+        gpu.fill(self._memory.scratch, 0, step.scratch_bytes // 4)
+        for part, items in zip(step.parts(self._memory), self._in_order(shipped), strict=True):
+            gpu.upload(part.shipped, items)
+        self.reset()
+
+    def read(self, queries: Arrays) -> Arrays:
+        """Reads by decoder input, float32 and shaped like their queries; `distance/<pool>` (1,). They last until the next read."""
+        addresses = self._addresses(queries)
+        plan = self._read_plans.get(addresses)
+        if plan is None:
+            plan = _keep(self._read_plans, addresses, self._plan_read(queries))
+        self._gpu.launch(plan.launches)
+        self._addressed = addresses
+        return plan.results
+
+    def update(self, queries: Arrays, scores: Arrays) -> Arrays:
+        """Learn the frame that was read last, if its regular score is below the gate's limit: decided on the device."""
+        addresses = self._addresses(queries)
+        regular_score: DeviceArray = scores["score/regular_score"]
+        if addresses != self._addressed:
+            self._gpu.launch(self._gpu.prepare(self._plan_address(queries)))
+            self._addressed = addresses
+        key = (*addresses, regular_score.address)
+        plan = self._update_plans.get(key)
+        if plan is None:
+            plan = _keep(self._update_plans, key, self._plan_update(queries, regular_score))
+        self._gpu.launch(plan.launches)
+        return plan.results
+
+    @property
+    def is_frozen(self) -> bool:
+        """Nothing is learned until `unfreeze`; as of the last frame that was collected."""
+        return self._is_frozen
+
+    @property
+    def status_address(self) -> int:
+        """Where `is_frozen` is, which tells whose a fetched row is."""
+        return self._status.address
+
+    @property
+    def orders(self) -> int:
+        """How often `freeze` and `unfreeze` were called: what a frame says that was submitted before the last call is old."""
+        return self._orders
+
+    def note_frozen(self, is_frozen: bool, orders: int) -> None:
+        """What a collected frame says, that was submitted after so many orders."""
+        if orders == self._orders:
+            self._is_frozen = is_frozen
+
+    def freeze(self) -> None:
+        """Stop learning, from the next frame that is submitted."""
+        self._order(is_frozen=True)
+
+    def unfreeze(self) -> None:
+        """Go on learning, from the next frame that is submitted."""
+        self._order(is_frozen=False)
+
+    def reset(self) -> None:
+        """Back to the shipped items; frozen or not stays as it is."""
+        self._gpu.copy(self._memory.items, self._memory.shipped, self._step.items_bytes)
+        self._begin_anew(self._shipped)
+
+    def snapshot(self) -> dict[str, np.ndarray]:
+        """A copy of the items on the host, pool to (M, D) float32. This waits for the GPU."""
+        copies = {name: np.empty_like(items) for name, items in self._shipped.items()}
+        for part, copy in zip(self._step.parts(self._memory), self._in_order(copies), strict=True):
+            self._gpu.download(part.items, copy)
+        return copies
+
+    def restore(self, items: Mapping[str, np.ndarray]) -> None:
+        """Take over a snapshot's items. This waits for the GPU.
+
+        Raises:
+            BundleError: they do not fit the pools.
+        """
+        check_items(items, self._manifest, "memory to restore")
+        for part, array in zip(self._step.parts(self._memory), self._in_order(items), strict=True):
+            self._gpu.upload(part.items, array)
+        self._begin_anew(items)
+
+    def _begin_anew(self, items: Mapping[str, np.ndarray]) -> None:
+        self._gpu.fill(self._fact("drift").address, largest_drift(items, self._shipped), 1)
+        self._addressed = None
+
+    def _in_order(self, items: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        return [items[pool.name] for pool in self._manifest.pools]
+
+    def _fact(self, name: str) -> DeviceArray:
+        """(1,) of the status."""
+        return DeviceArray(self._status.address + 4 * FACTS.index(name), (1,), self._status.dtype)
+
+    def _order(self, *, is_frozen: bool) -> None:
+        self._gpu.fill(self._fact("is_frozen").address, float(is_frozen), 1)
+        self._is_frozen = is_frozen
+        self._orders += 1
+
+    def _addresses(self, queries: Arrays) -> tuple[int, ...]:
+        return tuple([queries[pool.query].address for pool in self._manifest.pools])
+
+    def _plan_read(self, queries: Arrays) -> Plan:
+        launches: list[Launch] = []
+        for pool, step, part in self._pools(queries):
+            read = 0 if pool.read is None else self._reads[pool.read].address
+            launches += step.read(part, queries[pool.query].address, read or None, self._distances[pool.name].address)
+        distances = {f"distance/{name}": distance for name, distance in self._distances.items()}
+        return Plan(self._gpu.prepare(launches), {**self._reads, **distances})
+
+    def _plan_address(self, queries: Arrays) -> list[Launch]:
+        return [launch for pool, step, part in self._pools(queries) for launch in step.address(part, queries[pool.query].address)]
+
+    def _plan_update(self, queries: Arrays, regular_score: DeviceArray) -> Plan:
+        bank = replace(self._step, pools=tuple(step for _, step, _ in self._pools(queries)))
+        launches = bank.update(self._memory, self._addresses(queries), regular_score.address, self._status.address)
+        return Plan(self._gpu.prepare(launches), {name: self._fact(name) for name in FACTS})
+
+    def _pools(self, queries: Arrays) -> list[tuple[PoolSpec, PoolStep, PoolMemory]]:
+        """Each pool with its step for the queries' number type, which is the precision's, and its memory."""
+        pools = zip(self._manifest.pools, self._step.pools, self._step.parts(self._memory), strict=True)
+        return [(pool, replace(step, query_dtype=queries[pool.query].dtype), part) for pool, step, part in pools]
+
+
+def _keep(plans: dict[tuple[int, ...], Plan], key: tuple[int, ...], plan: Plan) -> Plan:
+    if len(plans) >= KEPT_PLANS:
+        plans.clear()
+    plans[key] = plan
+    return plan
+
+
+def _bank_step(manifest: Manifest, items: Mapping[str, np.ndarray]) -> BankStep:
+    shapes = _query_shapes(manifest)
+    steps = [
+        PoolStep.of(
+            pool,
+            manifest.update,
+            manifest.gate,
+            items=(len(items[pool.name]), items[pool.name].shape[1]),
+            queries=prod(shapes[pool.query][2:]),
+            query_dtype=np.dtype(np.float32),
+        )
+        for pool in manifest.pools
+    ]
+    return BankStep(tuple(steps), manifest.update.drift_limit)
+
+
+def _query_shapes(manifest: Manifest) -> dict[str, tuple[int, ...]]:
+    """Of one frame: (1, D, *grid), the same in every precision."""
+    outputs = next(iter(manifest.precisions.values())).encoder.outputs
+    return {tensor.name: (1, *map(int, tensor.shape[1:])) for tensor in outputs}

@@ -1,0 +1,106 @@
+"""Kernels as machine code of one GPU architecture: compiled by nvcc the first time, kept for the next.
+
+Names of kept files say what they were made from: sources, compiler and architecture. So nothing old is ever taken, and nothing needs clearing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from edge_runtime.errors import BackendUnavailable, SinkError
+from edge_runtime.files import write_atomically
+
+__all__ = ["KERNELS", "compiled_kernels", "find_nvcc"]
+
+KERNELS = Path(__file__).parent / "kernels"
+FLAGS = ("-O3", "-std=c++17")
+LONGEST_S = 300
+
+log = logging.getLogger(__name__)
+
+
+def compiled_kernels(sm: int, *, sources: Path = KERNELS) -> bytes:
+    """The cubin of `kernels.cu` for an architecture, from the cache or compiled now.
+
+    Args:
+        sm: compute capability, 87 for 8.7.
+        sources: the folder with kernels.cu and what it includes.
+
+    Raises:
+        BackendUnavailable: nvcc is missing, or does not compile for this architecture.
+    """
+    nvcc = find_nvcc()
+    if nvcc is None:
+        raise BackendUnavailable(
+            "CUDA: expected nvcc on PATH, in CUDA_HOME or in /usr/local/cuda, found none. It compiles the kernels once, for the GPU that is here. "
+            "On a Jetson: sudo apt-get install nvidia-cuda-toolkit, or JetPack's cuda-nvcc; elsewhere: pip install nvidia-cuda-nvcc"
+        )
+    kept = _cache() / f"kernels-sm{sm}-{_key(nvcc, sources)}.cubin"
+    try:
+        return kept.read_bytes()
+    except OSError:
+        log.info("compiling CUDA kernels for sm_%d with %s, once", sm, nvcc)
+    cubin = _compile(nvcc, sm, sources)
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(kept, cubin)
+    except (OSError, SinkError) as error:
+        log.warning("compiled kernels cannot be kept, so that every start compiles them again: %s", error)
+    return cubin
+
+
+def find_nvcc() -> Path | None:
+    """CUDA's compiler: on PATH, in CUDA_HOME, where JetPack and the toolkit put it, or as a Python package."""
+    found = shutil.which("nvcc")
+    if found is not None:
+        return Path(found)
+    homes = [Path(os.environ["CUDA_HOME"])] if os.environ.get("CUDA_HOME") else []
+    homes += sorted(Path("/usr/local").glob("cuda*"))
+    homes += [home for folder in sys.path for home in sorted(Path(folder).glob("nvidia/cu*"))]
+    return next((home / "bin/nvcc" for home in homes if os.access(home / "bin/nvcc", os.X_OK)), None)
+
+
+def _compile(nvcc: Path, sm: int, sources: Path) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="edge-runtime-") as folder:
+        out = Path(folder) / "kernels.cubin"
+        said = _run([str(nvcc), "-cubin", f"-arch=sm_{sm}", *FLAGS, "-o", str(out), str(sources / "kernels.cu")])
+        if not out.exists():
+            raise BackendUnavailable(
+                f"{nvcc}: expected it to compile {sources / 'kernels.cu'} for sm_{sm}, it says: {_complaint(said)}. "
+                "It needs g++ (sudo apt-get install g++) and must know this GPU: a newer GPU wants a newer CUDA toolkit."
+            )
+        return out.read_bytes()
+
+
+def _key(nvcc: Path, sources: Path) -> str:
+    digest = hashlib.sha256(repr((FLAGS, _run([str(nvcc), "--version"]))).encode())
+    for file in sorted(sources.glob("*.cu*")):
+        digest.update(f"{file.name} {file.stat().st_size}\n".encode() + file.read_bytes())
+    return digest.hexdigest()[:32]
+
+
+def _run(command: list[str]) -> str:
+    """All that a command says, whether it succeeds or not."""
+    try:
+        finished = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", timeout=LONGEST_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise BackendUnavailable(f"{command[0]}: expected to run nvcc, got: {error}. Reinstall the CUDA toolkit.") from error
+    return finished.stdout
+
+
+def _complaint(said: str) -> str:
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return next((line for line in lines if "error" in line or "fatal" in line), lines[-1] if lines else "nothing").rstrip(".")
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edge-runtime"

@@ -1,0 +1,136 @@
+"""A step's few numbers on their way back, and the one wait for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from edge_runtime.devices.cuda.array import DeviceArray
+from edge_runtime.devices.cuda.driver import Event, Gpu, Pinned, PreparedLaunch
+from edge_runtime.devices.cuda.memory_step import pack
+
+__all__ = ["CudaFetched", "Results"]
+
+SLOTS = 4  # results may be on their way for two steps, while a third is submitted
+KEPT_LAUNCHES = 64
+
+Rows = Sequence[Mapping[str, DeviceArray]]
+OnArrival = Callable[[Sequence[Mapping[str, np.ndarray]]], None]
+
+
+@dataclass
+class Slot:
+    """Pinned memory for one step's results.
+
+    Attributes:
+        has_arrived: the results are there.
+        owner: whose they are, until it has taken them.
+    """
+
+    has_arrived: Event
+    scalars: Pinned | None = None
+    maps: Pinned | None = None
+    owner: CudaFetched | None = None
+
+
+@dataclass
+class CudaFetched:
+    """Rows on their way to the host."""
+
+    _gpu: Gpu
+    _slot: Slot
+    _rows: Rows
+    _on_arrival: OnArrival
+    _values: list[Mapping[str, np.ndarray]] | None = field(default=None)
+
+    def wait(self) -> Sequence[Mapping[str, np.ndarray]]:
+        """The rows, the caller's own: float32 by name. Called again, it gives the same.
+
+        Raises:
+            BackendError: work of this step or before it failed.
+        """
+        if self._values is None:
+            self._gpu.wait(self._slot.has_arrived)
+            self._values = _taken(self._rows, self._slot)
+            self._slot.owner = None
+            self._on_arrival(self._values)
+        return self._values
+
+
+class Results:
+    """Brings scalars down by one kernel that writes into the host's memory, and larger arrays by copies.
+
+    Slots rotate. One whose results nobody has taken yet is waited for before it is written again, and its results are kept.
+    """
+
+    def __init__(self, gpu: Gpu) -> None:
+        self._gpu = gpu
+        self._slots = [Slot(gpu.event()) for _ in range(SLOTS)]
+        self._at = 0
+        self._launches: dict[tuple[int, ...], list[PreparedLaunch]] = {}  # by the addresses to and from
+
+    def fetch(self, rows: Rows, on_arrival: OnArrival) -> CudaFetched:
+        """Begin to bring rows of float32 arrays to the host.
+
+        Args:
+            on_arrival: called with the values, once, before `wait` gives them.
+        """
+        slot = self._slots[self._at]
+        self._at = (self._at + 1) % SLOTS
+        if slot.owner is not None:
+            slot.owner.wait()
+        arrays = [array for row in rows for array in row.values()]
+        self._bring_scalars(slot, [array.address for array in arrays if array.nbytes == 4])
+        self._bring_maps(slot, [array for array in arrays if array.nbytes != 4])
+        self._gpu.record(slot.has_arrived, self._gpu.compute)
+        slot.owner = CudaFetched(self._gpu, slot, rows, on_arrival)
+        return slot.owner
+
+    def _bring_scalars(self, slot: Slot, sources: list[int]) -> None:
+        slot.scalars = self._with_room(slot.scalars, 4 * len(sources))
+        addresses = (slot.scalars.address, *sources)
+        launches = self._launches.get(addresses)
+        if launches is None:
+            if len(self._launches) >= KEPT_LAUNCHES:
+                self._launches.clear()
+            launches = self._launches[addresses] = self._gpu.prepare(pack(sources, slot.scalars.address))
+        self._gpu.launch(launches)
+
+    def _bring_maps(self, slot: Slot, arrays: list[DeviceArray]) -> None:
+        if not arrays:
+            return
+        slot.maps = self._with_room(slot.maps, sum(array.nbytes for array in arrays))
+        at = 0
+        for array in arrays:
+            self._gpu.copy_down(slot.maps.host[at : at + array.nbytes], array.address)
+            at += array.nbytes
+
+    def _with_room(self, pinned: Pinned | None, nbytes: int) -> Pinned:
+        if pinned is not None and pinned.host.nbytes >= nbytes:
+            return pinned
+        if pinned is not None:
+            self._gpu.free_pinned(pinned)
+        return self._gpu.allocate_pinned(max(nbytes, 256))
+
+
+def _taken(rows: Rows, slot: Slot) -> list[Mapping[str, np.ndarray]]:
+    """Copies of what has arrived, in the order in which it was asked for."""
+    count = sum(array.nbytes == 4 for row in rows for array in row.values())
+    nbytes = sum(array.nbytes for row in rows for array in row.values()) - 4 * count
+    scalars = slot.scalars.host[: 4 * count].copy().view(np.float32) if slot.scalars is not None else np.empty(0, np.float32)
+    maps = slot.maps.host[:nbytes].copy().view(np.float32) if slot.maps is not None else np.empty(0, np.float32)
+    values: list[Mapping[str, np.ndarray]] = []
+    scalar = first = 0
+    for row in rows:
+        found: dict[str, np.ndarray] = {}
+        for name, array in row.items():
+            if array.nbytes == 4:
+                found[name] = scalars[scalar : scalar + 1].reshape(array.shape)
+                scalar += 1
+            else:
+                found[name] = maps[first : first + array.nbytes // 4].reshape(array.shape)
+                first += array.nbytes // 4
+        values.append(found)
+    return values

@@ -24,10 +24,8 @@ from edge_runtime.stream import Arrays
 __all__ = ["OnnxRuntimeCudaGraph", "load_cuda_provider"]
 
 SILENT = 4  # ONNX Runtime's severity above which it logs; what goes wrong is in our error
-REMEDY = (
-    "Install it and what it needs: pip uninstall -y onnxruntime && pip install 'edge-runtime[gpu]' 'onnxruntime-gpu[cuda,cudnn]'; "
-    "on a Jetson use --backend tensorrt"
-)
+OTHER_BUILD = "Install the other: pip uninstall -y onnxruntime && pip install 'edge-runtime[gpu]'; on a Jetson use --backend tensorrt"
+LIBRARIES = "Install what it needs: pip install 'onnxruntime-gpu[cuda,cudnn]'; on a Jetson use --backend tensorrt"
 
 
 @dataclass(frozen=True)
@@ -52,14 +50,14 @@ def load_cuda_provider() -> ModuleType:
     """
     library = load_onnxruntime("gpu")
     if TARGET.provider not in library.get_available_providers():
-        raise BackendUnavailable(f"ONNX Runtime {library.__version__}: expected {TARGET.provider}, this build has none. {REMEDY}")
+        raise BackendUnavailable(f"ONNX Runtime {library.__version__}: expected {TARGET.provider}, this build has none. {OTHER_BUILD}")
     library.set_default_logger_severity(SILENT)
     if hasattr(library, "preload_dlls"):  # from 1.21
         with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find
             library.preload_dlls()
     missing = _missing_library(library)
     if missing is not None:
-        raise BackendUnavailable(f"ONNX Runtime {library.__version__}: {TARGET.provider} does not load: {missing}. {REMEDY}")
+        raise BackendUnavailable(f"ONNX Runtime {library.__version__}: {TARGET.provider} does not load: {missing}. {LIBRARIES}")
     return library
 
 
@@ -86,7 +84,7 @@ class OnnxRuntimeCudaGraph:
         if TARGET.provider not in session.get_providers():  # it does not say so by itself
             raise BackendUnavailable(
                 f"{bundle.path / spec.file}: expected ONNX Runtime {library.__version__} to run it by {TARGET.provider}, it took "
-                f"{', '.join(session.get_providers())}: a library of CUDA or cuDNN 9 is missing, or does not know this GPU. {REMEDY}"
+                f"{', '.join(session.get_providers())}: a library of CUDA or cuDNN 9 is missing, or does not know this GPU. {LIBRARIES}"
             )
         self._session = session
         self._origin = str(bundle.path / spec.file)

@@ -218,8 +218,9 @@ class Detector:
         results = device.unstack({name: decoded[name] for name in self._wanted})
         updates = [stream.bank.update(*row) for stream, *row in zip(streams, queries, results, strict=True)]
         facts = [self._facts(*row) for row in zip(reads, results, updates, strict=True)]
+        has_updated = device.mark()  # before the results set out: who waits for these has waited for the mark
         fetched = device.fetch(facts)
-        return Group(positions, fetched, (started, has_encoded, has_read, has_decoded, device.mark()))
+        return Group(positions, fetched, (started, has_encoded, has_read, has_decoded, has_updated))
 
     def collect(self, submitted: Submitted) -> list[Score | None]:
         """The second half of `step`: wait for the device. Steps are collected in the order in which they were submitted."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +15,7 @@ from edge_runtime.bundle import Bundle
 from edge_runtime.detector import Detector
 from edge_runtime.engines import FLAVOURS
 
-__all__ = ["PAIRS", "REAL_GPU_PAIRS", "Pair", "opened", "with_engine"]
+__all__ = ["PAIRS", "REAL_GPU_PAIRS", "Pair", "opened", "parameters", "with_engine"]
 
 STREAMS = 3  # that an engine takes in one call
 STAND_IN_ORDERS = {"onnxruntime": "early", "tensorrt": "late"}
@@ -94,6 +97,25 @@ def _stood_in(pair: Pair) -> Iterator[None]:
         patch.setitem(tensorrt_library.IMPORTS, "tensorrt", stand_in)
         with _driver(STAND_IN_ORDERS[pair.backend]):
             yield
+
+
+@contextmanager
+def _driver(order: str) -> Iterator[None]:
+    """The stand-in driver with a GPU, and the stand-in compiler; afterwards the driver has none: other tests find what they found."""
+    from tests.kit.cuda_driver.driver import CACHE, load
+    from tests.kit.cuda_driver.nvcc import write_nvcc
+
+    driver = load()
+    driver.set_up()
+    driver.order(order)
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        write_nvcc(Path(folder))
+        patch.setenv("PATH", folder, prepend=os.pathsep)
+        patch.setenv("XDG_CACHE_HOME", str(CACHE))
+        try:
+            yield
+        finally:
+            driver.set_up(devices=0)
 
 
 @contextmanager

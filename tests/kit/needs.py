@@ -89,6 +89,19 @@ def _loads(name: str) -> bool:
 
 
 @functools.cache
+def _stand_in_driver() -> bool:
+    """A process has one driver: where there is a GPU, its own."""
+    if _gpu() or not _program("g++")():
+        return False
+    from tests.kit.cuda_driver.driver import library
+
+    try:
+        return library().exists()
+    except (AssertionError, OSError, subprocess.SubprocessError):
+        return False
+
+
+@functools.cache
 def _cuda_provider() -> bool:
     return _loads("onnxruntime") and "CUDAExecutionProvider" in importlib.import_module("onnxruntime").get_available_providers()
 
@@ -113,6 +126,10 @@ NEEDS = {
     "python3_10": Need("a Python 3.10 with venv, as python3.10 or pyenv's", lambda: floor_python() is not None),
     "tensorrt_bindings": Need(
         "TensorRT's bindings for this Python (7 MB from the package index, kept in its environment), gcc and binutils", _tensorrt_bindings
+    ),
+    "stand_in": Need(
+        "pycuda (python -m tests.kit.pycuda_wheel builds it), g++, CUDA's headers, and no GPU, whose driver the stand-in would take the place of",
+        _stand_in_driver,
     ),
     "gpu": Need("an NVIDIA GPU that answers, and pycuda: pip install pycuda", _module_on_gpu("pycuda.driver")),
     "tensorrt": Need("a GPU and TensorRT: JetPack's, or pip install tensorrt", _module_on_gpu("tensorrt")),

@@ -619,6 +619,14 @@ CUresult cuStreamWaitEvent(CUstream handle, CUevent event_handle, unsigned) {
     return CUDA_SUCCESS;
 }
 
+CUresult cuLaunchHostFunc(CUstream handle, CUhostFn function, void *data) {
+    ENTER();
+    CUstream_standin *stream = stream_of(handle);
+    if (!stream) return refuse(CUDA_ERROR_INVALID_HANDLE, "a host function on a stream that is not alive");
+    enqueue(stream, {[=] { return function(data), CUDA_SUCCESS; }, nullptr, nullptr});
+    return CUDA_SUCCESS;
+}
+
 CUresult cuEventCreate(CUevent *handle, unsigned flags) {
     ENTER();
     counters["event_creations"]++;

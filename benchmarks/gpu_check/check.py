@@ -15,8 +15,8 @@ from benchmarks.gpu_check.plan import PlannedPart, plan
 from benchmarks.gpu_check.process import run_part
 from benchmarks.gpu_check.report import NotRun, Part, Report, results_file
 from benchmarks.gpu_check.settings import Settings, encode_settings
-from edge_runtime.errors import BackendUnavailable
 from edge_runtime.devices.gpu import find_gpu
+from edge_runtime.errors import BackendUnavailable
 
 __all__ = ["check"]
 

@@ -42,7 +42,9 @@ def run_part(name: str, settings: str, work: Path, limit_s: float) -> Ended:
     command = [sys.executable, "-m", "benchmarks.gpu_check.part", name, settings, str(work)]
     started = monotonic()
     with open(log, "wb") as output:
-        process = subprocess.Popen(command, cwd=ROOT, env=_environment(), stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=_environment(work), stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
         outcome = _wait(process, limit_s)
     seconds = monotonic() - started
     return Ended(outcome, seconds, "" if outcome == "done" else _end_of(log, process.returncode))
@@ -71,13 +73,14 @@ def _end(process: subprocess.Popen[bytes]) -> str:
     return "out of time"
 
 
-def _environment() -> dict[str, str]:
-    """Nothing is fetched, and no plug-in of another project's tests takes part."""
+def _environment(work: Path) -> dict[str, str]:
+    """No plug-in of another project's tests takes part, and what is compiled is kept for this check alone."""
     return os.environ | {
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", "")))),
         "PYTHONUNBUFFERED": "1",
+        "XDG_CACHE_HOME": str(work / "cache"),
     }
 
 

@@ -57,8 +57,9 @@ class TorchModel:
     def _compiled(self, mode: str | None) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]:
         if mode is None:
             return self._frame
-        backend = "inductor" if self._device == "cuda" else "eager"
-        return torch.compile(self._frame, mode=mode if backend == "inductor" and mode != "default" else None, backend=backend)
+        if self._device == "cpu":  # traced, and run as it is: nothing is timed there
+            return torch.compile(self._frame, backend="eager")
+        return torch.compile(self._frame, mode=mode)
 
     @torch.inference_mode()
     def step(self, frame: Frame) -> float | None:

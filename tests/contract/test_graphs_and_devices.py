@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -255,7 +255,9 @@ def trace(detector: Detector, frames: Sequence[Frame]) -> tuple[list[object], li
 
 def numbers(scores: Sequence[Score | None]) -> list[object]:
     """Everything that a score says but how long it took."""
-    zeros = [score and replace(score, latency_ms=replace(score.latency_ms, **dict.fromkeys(vars(score.latency_ms), 0.0))) for score in scores]
+    zeros = [
+        score and replace(score, latency_ms=replace(score.latency_ms, **dict.fromkeys(vars(score.latency_ms), 0.0))) for score in scores
+    ]
     return list(zeros)
 
 

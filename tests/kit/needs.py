@@ -59,6 +59,15 @@ def _package_index() -> bool:
         return subprocess.run([sys.executable, "-m", "pip", *download], capture_output=True, timeout=60, check=False).returncode == 0
 
 
+def _pycuda() -> bool:
+    from tests.kit.pycuda_wheel import headers, is_installed
+
+    try:
+        return is_installed() and _program("g++")() and headers().is_dir()
+    except (OSError, subprocess.SubprocessError):
+        return False
+
+
 def _tensorrt_bindings() -> bool:
     from tests.kit.tensorrt_bindings import are_available
 
@@ -124,6 +133,7 @@ NEEDS = {
     ),
     "package_index": Need("an answer from pip's package index", _package_index),
     "python3_10": Need("a Python 3.10 with venv, as python3.10 or pyenv's", lambda: floor_python() is not None),
+    "pycuda": Need("pycuda, which no GPU is needed for: python -m tests.kit.pycuda_wheel (two minutes; g++ and the package index)", _pycuda),
     "tensorrt_bindings": Need(
         "TensorRT's bindings for this Python (7 MB from the package index, kept in its environment), gcc and binutils", _tensorrt_bindings
     ),

@@ -14,11 +14,13 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from tests.kit.pycuda_wheel import CACHE, headers
 
-__all__ = ["ORDERS", "StandIn", "library", "load"]
+__all__ = ["ORDERS", "WORK", "StandIn", "library", "load"]
 
+WORK = ctypes.CFUNCTYPE(None)
 HERE = Path(__file__).parent
 ORDERS = ("late", "early", "others first", "shuffled")  # when queued work runs, as libcuda.cpp numbers it
 
@@ -38,6 +40,7 @@ class StandIn:
         self._library.standin_launches.restype = ctypes.c_uint64
         self._library.standin_set.argtypes = [ctypes.c_char_p, ctypes.c_int64]
         self._library.standin_complaint.restype = ctypes.c_char_p
+        self._library.standin_call.argtypes = [ctypes.c_uint64, WORK]
 
     def count(self, counter: str) -> int:
         """One of `COUNTERS` since `clear`, or of `LIVE` now."""
@@ -61,6 +64,10 @@ class StandIn:
     def complaint(self) -> str:
         """What was refused last, or nothing."""
         return str(self._library.standin_complaint().decode())
+
+    def call(self, cuda_stream: int, work: Any) -> None:
+        """Put a `WORK` into a stream; the caller keeps it alive until it has run."""
+        assert self._library.standin_call(cuda_stream, work) == 0
 
     def clear(self) -> None:
         """All counters to 0."""

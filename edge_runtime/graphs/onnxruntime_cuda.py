@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from weakref import finalize
 
 from edge_runtime.bundle import Bundle
 from edge_runtime.devices.cuda.array import DeviceArray
@@ -86,11 +87,11 @@ class OnnxRuntimeCudaGraph:
                 f"{bundle.path / spec.file}: expected ONNX Runtime {library.__version__} to run it by {TARGET.provider}, it took "
                 f"{', '.join(session.get_providers())}: a library of CUDA or cuDNN 9 is missing, or does not know this GPU. {LIBRARIES}"
             )
-        self._session = session
+        self._held = _Held(session)
+        finalize(self, self._held.release)  # at the end of the process, too: before the device, which was made earlier
         self._origin = str(bundle.path / spec.file)
         self._inputs = spec.inputs
         self._buffers = BatchBuffers(spec, place)
-        self._bindings: dict[int, _Binding] = {}
         self._run_options = library.RunOptions()
         self._run_options.add_run_config_entry("disable_synchronize_execution_providers", "1")
 
@@ -109,10 +110,10 @@ class OnnxRuntimeCudaGraph:
         """
         batch = check_inputs(inputs, self._inputs, self._origin)
         try:
-            binding = self._bindings.get(batch) or self._bind(batch)
+            binding = self._held.bindings.get(batch) or self._bind(batch)
             for tensor in self._inputs:
                 binding.give(tensor.name, inputs[tensor.name])
-            self._session.run_with_iobinding(binding.binding, self._run_options)
+            self._held.session.run_with_iobinding(binding.binding, self._run_options)
         except BackendError:
             raise
         except Exception as error:
@@ -120,8 +121,20 @@ class OnnxRuntimeCudaGraph:
         return binding.outputs
 
     def _bind(self, batch: int) -> _Binding:
-        binding = self._bindings[batch] = _Binding(self._session.io_binding(), self._buffers.outputs(batch))
+        binding = self._held.bindings[batch] = _Binding(self._held.session.io_binding(), self._buffers.outputs(batch))
         return binding
+
+
+@dataclass
+class _Held:
+    """What ONNX Runtime made: the session, and what each batch size is bound to."""
+
+    session: Any
+    bindings: dict[int, _Binding] = field(default_factory=dict)
+
+    def release(self) -> None:
+        self.bindings.clear()
+        self.session = None
 
 
 class _Binding:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+from weakref import finalize
 
 from edge_runtime.errors import BackendError, BackendUnavailable, EngineMismatch
 from edge_runtime.graphs.tensorrt_library import Library, open_log
@@ -58,20 +59,22 @@ class TensorRtGraph:
     """
 
     def __init__(self, library: Library, plan: Plan, place: Place) -> None:
-        self._logger, self._heard = open_log(library.trt)
-        self._runtime = _open_runtime(library, self._logger)
+        logger, self._heard = open_log(library.trt)
+        runtime = _open_runtime(library, logger)
         if plan.holds_host_code:
-            self._runtime.engine_host_code_allowed = True
+            runtime.engine_host_code_allowed = True
         if plan.dla_core is not None:
-            self._runtime.DLA_core = plan.dla_core
-        self._engine = engine = self._runtime.deserialize_cuda_engine(plan.content)
+            runtime.DLA_core = plan.dla_core
+        engine = runtime.deserialize_cuda_engine(plan.content)
         if engine is None:
             raise EngineMismatch(f"{plan.origin}: {library.title} does not load it: {self._heard.reason}. {plan.remedy}")
         _check_tensors(library.trt, engine, plan)
-        self._context = engine.create_execution_context()
-        if self._context is None:
+        context = engine.create_execution_context()
+        if context is None:
             raise BackendError(f"{plan.origin}: {library.title} has no room to run it: {self._heard.reason}. Free memory of the GPU.")
         self.largest_batch = _largest_batch(engine, plan.spec)
+        self._held = _Held(context, engine, runtime, logger)
+        finalize(self, self._held.release)  # at the end of the process, too: before the device, which was made earlier
         self._plan = plan
         self._place = place
         self._inputs = plan.spec.inputs
@@ -102,17 +105,18 @@ class TensorRtGraph:
             address = inputs[tensor.name].address
             if address != self._addresses.get(tensor.name):
                 self._set_address(tensor.name, address)
-        if not self._context.execute_async_v3(self._place.cuda_stream):
+        if not self._held.context.execute_async_v3(self._place.cuda_stream):
             raise self._failure("run it")
         return outputs
 
     def _set_batch(self, batch: int) -> None:
         self._batch = None  # until all of it is set
+        context = self._held.context
         for tensor in self._inputs:
-            if not self._context.set_input_shape(tensor.name, shape_at(tensor, batch)):
+            if not context.set_input_shape(tensor.name, shape_at(tensor, batch)):
                 raise self._failure(f"take {batch} streams in one call, {self.largest_batch or 'fewer'} at most")
         for tensor in self._plan.spec.outputs:
-            wanted, got = shape_at(tensor, batch), tuple(self._context.get_tensor_shape(tensor.name))
+            wanted, got = shape_at(tensor, batch), tuple(context.get_tensor_shape(tensor.name))
             if got != wanted:
                 raise BackendError(
                     f"{self._plan.origin}, output '{tensor.name}': expected {wanted} as the manifest says, got {got}. {self._plan.remedy}"
@@ -120,12 +124,29 @@ class TensorRtGraph:
         self._batch = batch
 
     def _set_address(self, name: str, address: int) -> None:
-        if not self._context.set_tensor_address(name, address):
+        if not self._held.context.set_tensor_address(name, address):
             raise self._failure(f"take '{name}'")
         self._addresses[name] = address
 
     def _failure(self, what: str) -> BackendError:
         return BackendError(f"{self._plan.origin}: the engine does not {what}: {self._heard.reason}. {self._plan.remedy}")
+
+
+@dataclass
+class _Held:
+    """What TensorRT made, each from the one behind it."""
+
+    context: Any
+    engine: Any
+    runtime: Any
+    logger: Any
+
+    def release(self) -> None:
+        """What was made last goes first."""
+        self.context = None
+        self.engine = None
+        self.runtime = None
+        self.logger = None
 
 
 def _open_runtime(library: Library, logger: Any) -> Any:

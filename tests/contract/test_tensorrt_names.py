@@ -166,6 +166,12 @@ def test_every_module_that_touches_it_is_read() -> None:
     }
 
 
+def test_the_calls_of_every_frame_are_among_them() -> None:
+    frames = {(use.owner, use.name) for use in _uses(_sources()) if use.where.startswith("edge_runtime/graphs/tensorrt.py")}
+    calls = ("set_input_shape", "get_tensor_shape", "set_tensor_address", "execute_async_v3")
+    assert frames >= {("IExecutionContext", call) for call in calls}
+
+
 def test_what_was_decided_elsewhere_is_used() -> None:
     assert set(DECIDED) <= {(use.owner, use.name) for use in _uses(_sources())}
 

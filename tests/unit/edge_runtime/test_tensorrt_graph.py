@@ -151,10 +151,10 @@ def test_a_plan_that_does_not_load_says_why(trt: Any, toy: Toy) -> None:
 def test_host_code_is_allowed_only_where_the_engine_was_built_with_it(trt: Any, toy: Toy) -> None:
     plan = plan_for(toy("one_pool"), "encoder", is_version_compatible=True)
     library = Library("tensorrt", trt)
-    assert TensorRtGraph(library, plan, HostPlace())._runtime.engine_host_code_allowed
+    assert TensorRtGraph(library, plan, HostPlace())._held.runtime.engine_host_code_allowed
     with pytest.raises(EngineMismatch, match="contains host code, which is not allowed"):
         TensorRtGraph(library, replace(plan, holds_host_code=False), HostPlace())
-    assert not graph_for(trt, toy("two_banks"), "encoder", HostPlace())._runtime.engine_host_code_allowed
+    assert not graph_for(trt, toy("two_banks"), "encoder", HostPlace())._held.runtime.engine_host_code_allowed
 
 
 def test_a_dla_is_selected_before_its_engine_is_loaded(trt: Any, toy: Toy) -> None:
@@ -226,3 +226,13 @@ def test_a_graph_with_a_fixed_batch_takes_that_one(trt: Any, toy: Toy) -> None:
     graph = TensorRtGraph(Library("tensorrt", trt), fixed, place)
     assert graph.largest_batch == 2
     assert graph.run(uploaded(place, inputs_for(bundle, "encoder", 2)))["query"].shape == (2, 16, 4, 4)
+
+
+def test_what_tensorrt_made_goes_with_the_graph_and_the_last_first(trt: Any, toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone: list[str] = []
+    for kind in (trt.Runtime, trt.ICudaEngine, trt.IExecutionContext):
+        monkeypatch.setattr(kind, "__del__", lambda self: gone.append(type(self).__name__), raising=False)
+    graph = graph_for(trt, toy("one_pool"), "encoder", HostPlace())
+    assert gone == []
+    del graph
+    assert gone == ["IExecutionContext", "ICudaEngine", "Runtime"]

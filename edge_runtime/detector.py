@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from edge_runtime.bundle import Bundle
-from edge_runtime.engines import ENGINES, FLAVOURS, find_engine, make_command
-from edge_runtime.errors import BackendError, BackendUnavailable, BundleError, ConfigError
+from edge_runtime.engines import FLAVOURS
+from edge_runtime.errors import BackendError, ConfigError
 from edge_runtime.frames import Frame
 from edge_runtime.score import Latency, Score
 from edge_runtime.score_scale import oddness
 from edge_runtime.stream import Arrays, Stream
 
+if TYPE_CHECKING:
+    from edge_runtime.loading import Loaded
+
 __all__ = ["BACKENDS", "DEVICES", "Detector", "Device", "Fetched", "Graph", "Mark", "Submitted"]
 
 BACKENDS = ("auto", "onnxruntime", *FLAVOURS)
-DEVICES = ("auto", "cpu")
+DEVICES = ("auto", "cpu", "cuda")
 
 RAW_SCORES = ("score/psnr_db", "score/regular_score", "score/local_error")
-
-log = logging.getLogger(__name__)
 
 
 class Graph(Protocol):
@@ -122,21 +122,18 @@ class Detector:
         keeps_error_maps: scores carry their error map; off, it stays on the device.
     """
 
-    def __init__(
-        self, bundle: Bundle, precision: str, backend: str, encoder: Graph, decoder: Graph, device: Device, threshold: float | None
-    ) -> None:
-        calibrated = bundle.precision(precision)
+    def __init__(self, bundle: Bundle, loaded: Loaded, threshold: float | None) -> None:
+        calibrated = bundle.precision(loaded.precision)
         self.bundle = bundle
-        self.precision = precision
-        self.backend = backend
-        self.device = device
+        self.precision = loaded.precision
+        self.backend = loaded.backend
+        self.device = loaded.device
         self.threshold = calibrated.threshold.score if threshold is None else threshold
         self.keeps_error_maps = False
-        self._encoder = encoder
-        self._decoder = decoder
+        self._encoder = loaded.encoder
+        self._decoder = loaded.decoder
         self._scale = calibrated.score_scale
-        batch = calibrated.encoder.inputs[0].shape[0]
-        self._largest_batch = batch if isinstance(batch, int) else None
+        self._largest_batch = loaded.largest_batch
         self._distances = tuple(f"distance/{pool.name}" for pool in bundle.manifest.pools)
 
     @classmethod
@@ -144,7 +141,7 @@ class Detector:
         cls,
         bundle: Bundle,
         *,
-        precision: str = "fp32",
+        precision: str = "auto",
         backend: str = "auto",
         device: str = "auto",
         threshold: float | None = None,
@@ -153,32 +150,23 @@ class Detector:
         """Load a bundle's graphs. On the CPU this holds the process's BLAS libraries to one thread; see `HostDevice`.
 
         Args:
-            precision: one that the bundle has.
+            precision: `auto`, or one that the bundle has: `fp32`, `fp16`, `int8`. `auto` is fp32 on the CPU; on a GPU it is fp16
+                where there is such an engine or graph, and never int8.
             backend, device: of `BACKENDS` and `DEVICES`. `auto` takes the best that works; a named one that does
                 not work is an error, never replaced.
             threshold: instead of the one calibrated for the precision.
-            threads: for each graph; None: one a core.
+            threads: for each graph on the CPU; None: one a core.
 
         Raises:
             BundleError: the bundle lacks the precision or an engine, or a file of it is damaged.
-            EngineMismatch: its engine was built from other graphs.
+            EngineMismatch: its engine was built for another machine or from other graphs.
             BackendUnavailable: a library or device is missing.
         """
-        from edge_runtime.devices.host import HostDevice
-        from edge_runtime.graphs.onnxruntime import OnnxRuntimeGraph
+        from edge_runtime.loading import load
 
-        for kind, name, known in (("backend", backend, BACKENDS), ("device", device, DEVICES)):
-            if name not in known:
-                raise BackendUnavailable(f"{kind}: expected one of {', '.join(known)}, got '{name}'. This release has no other.")
         if threshold is not None and not math.isfinite(threshold):
             raise ConfigError(f"threshold: expected a number, got {threshold}.")
-        graphs = bundle.precision(precision)
-        if backend in FLAVOURS:
-            _refuse_engine(bundle, precision, backend)
-        encoder = OnnxRuntimeGraph(bundle, graphs.encoder, threads=threads)
-        decoder = OnnxRuntimeGraph(bundle, graphs.decoder, threads=threads)
-        log.debug("%s: %s graphs in onnxruntime on the CPU, memory step in NumPy", bundle.manifest.name, precision)
-        return cls(bundle, precision, "onnxruntime", encoder, decoder, HostDevice(), threshold)
+        return cls(bundle, load(bundle, precision=precision, backend=backend, device=device, threads=threads), threshold)
 
     def open_stream(self, name: str = "camera") -> Stream:
         """A new camera: an empty window, and a memory bank of its own with the shipped items."""
@@ -298,20 +286,6 @@ class Detector:
             error_map=values["error_map"][0, 0] if self.keeps_error_maps else None,
             latency_ms=latency,
         )
-
-
-def _refuse_engine(bundle: Bundle, precision: str, backend: str) -> NoReturn:
-    engine = find_engine(bundle, backend, precision)
-    if engine is None:
-        there = ", ".join(sorted(folder.name for folder in (bundle.path / ENGINES).glob(f"{backend}-*"))) or "none"
-        raise BundleError(
-            f"{bundle.path}: expected an engine for --backend {backend} --precision {precision}, the bundle has {there}. "
-            f"Build one on the machine that runs it: {make_command(bundle, precision)}"
-        )
-    raise BackendUnavailable(
-        f"{engine.folder}: the engine is there and intact, but this release builds engines and does not run them yet. "
-        "Run the graphs with --backend onnxruntime."
-    )
 
 
 def _push(stream: Stream, frame: Frame) -> Row:

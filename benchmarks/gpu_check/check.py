@@ -13,7 +13,7 @@ from benchmarks.gpu_check.machine import facts_of
 from benchmarks.gpu_check.packages import is_here
 from benchmarks.gpu_check.plan import PlannedPart, plan
 from benchmarks.gpu_check.process import run_part
-from benchmarks.gpu_check.report import NotRun, Part, Report, results_file
+from benchmarks.gpu_check.report import FAILED, NotRun, Part, Report, results_file
 from benchmarks.gpu_check.settings import Settings, encode_settings
 from edge_runtime.devices.gpu import find_gpu
 from edge_runtime.errors import BackendUnavailable
@@ -57,9 +57,10 @@ def _run(part: PlannedPart, report: Report, settings: Settings, work: Path, left
     print(f"{part.what} …", flush=True)
     ended = run_part(part.name, encode_settings(settings), work, min(part.limit_s, left_s))
     found = read_findings(work / f"{part.name}.jsonl")
-    report.add(found.rows, found.not_run, found.failures)
+    unavailable = [NotRun(part.what, ended.text)] if ended.outcome == "not run" else []
+    report.add(found.rows, [*found.not_run, *unavailable], found.failures)
     report.parts.append(Part(part.name, ended.outcome, round(ended.seconds, 1), ended.text))
-    if ended.outcome != "done":
+    if ended.outcome in FAILED:
         print(f"! {part.what}: {ended.outcome} after {ended.seconds:.0f} s\n{ended.text}", flush=True)
 
 

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
-__all__ = ["Ended", "run_part"]
+__all__ = ["UNAVAILABLE", "Ended", "run_part"]
+
+UNAVAILABLE = 3
+"""A part's exit code where a library, a compiler or a provider is not here; the last line it writes says which."""
 
 ROOT = Path(__file__).parents[2]
 LONGEST_TEXT = 3000  # characters
@@ -22,8 +25,8 @@ class Ended:
     """How a process ended.
 
     Attributes:
-        outcome: `done`, `failed` or `out of time`.
-        text: the end of what it wrote, where it is not done.
+        outcome: `done`, `not run`, `failed` or `out of time`.
+        text: the end of what it wrote, where it is not done; where it was not run, why.
     """
 
     outcome: str
@@ -47,7 +50,9 @@ def run_part(name: str, settings: str, work: Path, limit_s: float) -> Ended:
         )
         outcome = _wait(process, limit_s)
     seconds = monotonic() - started
-    return Ended(outcome, seconds, "" if outcome == "done" else _end_of(log, process.returncode))
+    written = log.read_text(encoding="utf-8", errors="replace").strip()
+    texts = {"done": "", "not run": written.rpartition("\n")[2]}
+    return Ended(outcome, seconds, texts.get(outcome, f"{written[-LONGEST_TEXT:]}\n({_how_ended(process.returncode)})".strip()))
 
 
 def _wait(process: subprocess.Popen[bytes], limit_s: float) -> str:
@@ -58,7 +63,7 @@ def _wait(process: subprocess.Popen[bytes], limit_s: float) -> str:
     except BaseException:
         _end(process)
         raise
-    return "failed" if code else "done"
+    return {0: "done", UNAVAILABLE: "not run"}.get(code, "failed")
 
 
 def _end(process: subprocess.Popen[bytes]) -> str:
@@ -84,7 +89,5 @@ def _environment(work: Path) -> dict[str, str]:
     }
 
 
-def _end_of(log: Path, code: int | None) -> str:
-    text = log.read_text(encoding="utf-8", errors="replace").strip()
-    ended = f"ended by signal {-code}" if code is not None and code < 0 else f"ended with code {code}"
-    return f"{text[-LONGEST_TEXT:]}\n({ended})".strip()
+def _how_ended(code: int) -> str:
+    return f"ended by signal {-code}" if code < 0 else f"ended with code {code}"

@@ -14,9 +14,10 @@ from benchmarks.rows import RESULTS, Row, print_row
 from edge_runtime.errors import ConfigError
 from edge_runtime.files import write_atomically
 
-__all__ = ["NotRun", "Part", "Report", "results_file"]
+__all__ = ["FAILED", "NotRun", "Part", "Report", "results_file"]
 
 STAND_IN = "stand-in"
+FAILED = ("failed", "out of time")
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,9 @@ class Report:
 
     @property
     def has_failed(self) -> bool:
-        """A part or a test did not pass; a reach that was missed is no failure."""
-        return bool(self.failures) or any(part.outcome in {"failed", "out of time"} for part in self.parts)
+        """A part or a test did not pass, or nothing could be run at all; a reach that was missed is no failure."""
+        outcomes = {part.outcome for part in self.parts}
+        return bool(self.failures) or "done" not in outcomes or not outcomes.isdisjoint(FAILED)
 
     def add(self, rows: Sequence[Row] = (), not_run: Sequence[NotRun] = (), failures: Sequence[dict[str, str]] = ()) -> None:
         """Take in, and print, what a part found."""

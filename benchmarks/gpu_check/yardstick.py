@@ -59,9 +59,10 @@ def _tell(
     settings: Settings, findings: Findings, backend: str, variant: Variant, reach: float, our_ms: list[float], their_ms: list[float]
 ) -> None:
     how = (
-        f"{settings.side}x{settings.side}x3, host frame in to score out, memory read, update and scores included; PyTorch {torch.__version__} on "
-        f"{settings.yardstick}, inference mode, cudnn.benchmark, preprocessing on the device; ours {PRECISION}; {settings.blocks} blocks of "
-        f"{settings.block_frames} frames in turn after one that warms up; median of the blocks' ratios of median frames"
+        f"{settings.side}x{settings.side}x3, host frame in to score out, memory read, update and scores included; PyTorch "
+        f"{torch.__version__} on {settings.yardstick}, inference mode, cudnn.benchmark, preprocessing on the device; ours {PRECISION}; "
+        f"{settings.blocks} blocks of {settings.block_frames} frames in turn after one that warms up; median of the blocks' ratios of "
+        "median frames"
     )
     ratio = median(theirs / ours for theirs, ours in zip(their_ms, our_ms, strict=True))
     findings.row(f"{variant.name} ÷ frame through {backend}", ratio, reach, "ratio", "higher", how)

@@ -21,7 +21,7 @@ from edge_runtime.errors import BackendError
 from edge_runtime.manifest import FileSpec, TensorSpec
 from edge_runtime.stream import Arrays
 
-__all__ = ["measure", "pool_bundle"]
+__all__ = ["measure", "pool_bundle", "unit_rows"]
 
 REACH_US = 30.0
 STEPS = 20  # in one recorded graph
@@ -60,11 +60,13 @@ def _measure_pool(
     findings.row(f"{what}, launched", plain_us, reach, "µs", "lower", f"{how} of {settings.replays} steps launched from Python")
 
 
-def pool_bundle(folder: Path, shape: tuple[int, int, int], dtype: str) -> Bundle:
-    """A bundle of nothing but a memory: (K, D, M) with random items."""
+def pool_bundle(
+    folder: Path, shape: tuple[int, int, int], dtype: str, *, addressing: str = "softmax", rule: str = "ema", write_scale: str = "all"
+) -> Bundle:
+    """A bundle of nothing but a memory: (K, D, M) with random items; its gate lets everything below 2 pass."""
     queries, size, items = shape
     folder.mkdir(parents=True)
-    memory = safetensors.numpy.save({"memory": _unit_rows(items, size, 0)})
+    memory = safetensors.numpy.save({"memory": unit_rows(items, size, 0)})
     (folder / "memory.safetensors").write_bytes(memory)
     manifest = full_size_manifest()
     only = manifest.precisions["fp32"]
@@ -73,6 +75,8 @@ def pool_bundle(folder: Path, shape: tuple[int, int, int], dtype: str) -> Bundle
         folder,
         replace(
             manifest,
+            pools=tuple(replace(pool, addressing=addressing, update=rule) for pool in manifest.pools),
+            update=replace(manifest.update, write_scale=write_scale),
             memory=FileSpec("memory.safetensors", hashlib.sha256(memory).hexdigest()),
             precisions={"fp32": replace(only, encoder=encoder)},
         ),
@@ -83,7 +87,7 @@ def pool_bundle(folder: Path, shape: tuple[int, int, int], dtype: str) -> Bundle
 def _step(bundle: Bundle, device: CudaDevice, shape: tuple[int, int, int], dtype: str) -> Step:
     queries, size, _ = shape
     bank = device.open_stream(bundle, "memory step", smoothing_frames=1).bank
-    given = {"query": device.upload(_unit_rows(queries, size, 1).T.reshape(1, size, queries).astype(dtype))}
+    given = {"query": device.upload(unit_rows(queries, size, 1).T.reshape(1, size, queries).astype(dtype))}
     scores = {"score/regular_score": device.upload(np.zeros(1, np.float32))}
 
     def step() -> Arrays:
@@ -111,6 +115,7 @@ def _median_ms(device: CudaDevice, work: Callable[[], object], count: int, block
     return median(times[1:])
 
 
-def _unit_rows(count: int, size: int, seed: int) -> np.ndarray:
+def unit_rows(count: int, size: int, seed: int) -> np.ndarray:
+    """(count, size) float32, random directions."""
     rows = np.random.default_rng(seed).standard_normal((count, size), np.float32)
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)

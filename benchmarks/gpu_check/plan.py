@@ -40,13 +40,11 @@ class PlannedPart:
 
 
 def plan(settings: Settings) -> list[PlannedPart]:
-    """Every part, in order: what is short and tells most comes early."""
+    """Every part, in order: what tells most comes early, what may take any time last."""
     export = () if settings.bundle else ("torch", "onnx")
     parts = [PlannedPart("kernels", "the kernels, compiled for this GPU", 90, 5)]
     if settings.runs_suite:
-        parts.append(PlannedPart("suite:hardware", "the hardware suite", 120, 20, after=("kernels",)))
-        toys = () if "TOYS_DIR" in os.environ else ("torch", "onnx")
-        parts.append(PlannedPart("suite:contract", "the contract suite", 120, 20, toys, ("kernels",)))
+        parts.append(PlannedPart("suite:hardware", "the hardware suite", 140, 20, after=("kernels",)))
     parts += [
         PlannedPart("trajectory", "CUDA against NumPy over a trajectory", 60, 15, ("onnxruntime",), ("kernels",)),
         PlannedPart("memory_step", "the memory step alone", 40, 10, (), ("kernels",)),
@@ -61,4 +59,7 @@ def plan(settings: Settings) -> list[PlannedPart]:
         parts.append(
             PlannedPart(f"yardstick:{backend}", f"PyTorch against {backend}", 120, 25, (module, "torch"), ("kernels", "model", *built))
         )
+    if settings.runs_suite:
+        toys = () if "TOYS_DIR" in os.environ else ("torch", "onnx")
+        parts.append(PlannedPart("suite:contract", "the contract suite", 180, 20, toys, ("kernels",)))
     return parts

@@ -19,7 +19,7 @@ from edge_runtime.graphs.onnxruntime import OnnxRuntimeGraph
 from edge_runtime.sources import open_source
 from edge_runtime.stream import Arrays, Bank
 
-__all__ = ["Walk", "compare", "measure", "trajectory_bundle", "windows_of"]
+__all__ = ["OnDevice", "Walk", "compare", "measure", "trajectory_bundle", "windows_of"]
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 RULES = ("ema", "mnad")
@@ -125,6 +125,7 @@ class OnDevice:
         self._arrays: dict[str, DeviceArray] = {}
 
     def put(self, arrays: Mapping[str, np.ndarray]) -> dict[str, DeviceArray]:
+        """Copy arrays there, by name; all work with what was there before must be done."""
         import pycuda.driver as cuda
 
         for name, array in arrays.items():

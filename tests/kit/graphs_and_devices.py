@@ -1,4 +1,4 @@
-"""Every pair of graphs and device that the design names, as tests open them; on stand-ins where there is no GPU, and named for what they are."""
+"""Every pair of graphs and device, as tests open them; on stand-ins where there is no GPU, and named for what they are."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Pair:
 
     Attributes:
         needs: markers of what it takes.
-        is_stand_in: on the stand-in driver, with the real pycuda and the real kernels, compiled for the CPU; graphs are run by ONNX Runtime
-            on the CPU, under the names of ONNX Runtime's CUDA provider or of TensorRT.
+        is_stand_in: on the stand-in driver, with the real pycuda and the real kernels, compiled for the CPU; graphs are run by ONNX
+            Runtime on the CPU, under the names of ONNX Runtime's CUDA provider or of TensorRT.
     """
 
     backend: str

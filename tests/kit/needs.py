@@ -133,17 +133,20 @@ NEEDS = {
     ),
     "package_index": Need("an answer from pip's package index", _package_index),
     "python3_10": Need("a Python 3.10 with venv, as python3.10 or pyenv's", lambda: floor_python() is not None),
-    "pycuda": Need("pycuda, which no GPU is needed for: python -m tests.kit.pycuda_wheel (two minutes; g++ and the package index)", _pycuda),
+    "pycuda": Need(
+        "pycuda, which no GPU is needed for: python -m tests.kit.pycuda_wheel (two minutes; g++ and the package index)", _pycuda
+    ),
     "tensorrt_bindings": Need(
         "TensorRT's bindings for this Python (7 MB from the package index, kept in its environment), gcc and binutils", _tensorrt_bindings
     ),
     "stand_in": Need(
-        "pycuda (python -m tests.kit.pycuda_wheel builds it), g++, CUDA's headers, and no GPU, whose driver the stand-in would take the place of",
+        "pycuda (python -m tests.kit.pycuda_wheel builds it), g++, CUDA's headers, and no GPU, whose driver the stand-in would replace",
         _stand_in_driver,
     ),
     "gpu": Need("an NVIDIA GPU that answers, and pycuda: pip install pycuda", _module_on_gpu("pycuda.driver")),
     "tensorrt": Need("a GPU and TensorRT: JetPack's, or pip install tensorrt", _module_on_gpu("tensorrt")),
     "tensorrt_rtx": Need("a GPU and TensorRT-RTX: pip install tensorrt-rtx-cu13", _module_on_gpu("tensorrt_rtx")),
+    "onnxruntime": Need("ONNX Runtime: pip install onnxruntime", lambda: _loads("onnxruntime")),
     "onnxruntime_gpu": Need(
         "a GPU and ONNX Runtime with CUDA: pip install onnxruntime-gpu in the place of onnxruntime", lambda: _gpu() and _cuda_provider()
     ),

@@ -1,7 +1,7 @@
 """What two engines, or two devices, may differ by: one table for all tests.
 
-`fp32` and `fp16` are of the graphs; memory and scores are float32 in both. Engines that run the same graph may use other algorithms and sum in
-another order, hence the room; the memory step alone keeps to `MEMORY_STEP`.
+`fp32` and `fp16` are of the graphs; memory and scores are float32 in both. Engines that run the same graph may use other algorithms and
+sum in another order, hence the room; the memory step alone keeps to `MEMORY_STEP`.
 """
 
 from __future__ import annotations

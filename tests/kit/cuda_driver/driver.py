@@ -92,7 +92,9 @@ def load() -> StandIn:
         RuntimeError: pycuda has found another driver here.
     """
     if "pycuda._driver" in sys.modules:
-        raise RuntimeError("the stand-in driver: expected a process without one, pycuda has loaded another. Run these tests in a process of their own.")
+        raise RuntimeError(
+            "the stand-in driver: expected a process without one, pycuda has loaded another. Run these tests in a process of their own."
+        )
     return StandIn(library())
 
 

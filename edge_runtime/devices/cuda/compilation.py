@@ -21,6 +21,7 @@ __all__ = ["KERNELS", "compiled_kernels", "find_nvcc"]
 
 KERNELS = Path(__file__).parent / "kernels"
 FLAGS = ("-O3", "-std=c++17")
+TOOLKITS = Path("/usr/local")
 LONGEST_S = 300
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ def compiled_kernels(sm: int, *, sources: Path = KERNELS) -> bytes:
     if nvcc is None:
         raise BackendUnavailable(
             "CUDA: expected nvcc on PATH, in CUDA_HOME or in /usr/local/cuda, found none. It compiles the kernels once, for the GPU that is here. "
-            "On a Jetson: sudo apt-get install nvidia-cuda-toolkit, or JetPack's cuda-nvcc; elsewhere: pip install nvidia-cuda-nvcc"
+            "On a Jetson: sudo apt-get install nvidia-jetpack; elsewhere CUDA's toolkit, or: pip install nvidia-cuda-nvcc nvidia-cuda-cccl"
         )
     kept = _cache() / f"kernels-sm{sm}-{_key(nvcc, sources)}.cubin"
     try:
@@ -62,7 +63,7 @@ def find_nvcc() -> Path | None:
     if found is not None:
         return Path(found)
     homes = [Path(os.environ["CUDA_HOME"])] if os.environ.get("CUDA_HOME") else []
-    homes += sorted(Path("/usr/local").glob("cuda*"))
+    homes += sorted(TOOLKITS.glob("cuda*"))
     homes += [home for folder in sys.path for home in sorted(Path(folder).glob("nvidia/cu*"))]
     return next((home / "bin/nvcc" for home in homes if os.access(home / "bin/nvcc", os.X_OK)), None)
 

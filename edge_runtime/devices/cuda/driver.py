@@ -56,10 +56,11 @@ class Event:
 
 
 def _reporting(method: Callable[Concatenate[Gpu, Arguments], Result]) -> Callable[Concatenate[Gpu, Arguments], Result]:
-    """What the driver refuses, and work that failed before, which it tells with any later call, is a BackendError."""
+    """What the driver refuses is a BackendError, and so is work that failed before, which it tells with any later call."""
 
     @wraps(method)
     def run(self: Gpu, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        self.check_open()
         try:
             return method(self, *args, **kwargs)
         except self.failure as error:
@@ -145,6 +146,7 @@ class Gpu:
         except self._cuda.Error as error:
             raise BackendError(f"{self.name}: expected kernels for sm_{self.sm}, the driver says: {_reason(error)}. Update the driver.") from error
 
+    @_reporting
     def prepare(self, launches: Sequence[Launch]) -> list[PreparedLaunch]:
         """Launches, ready to be repeated.
 
@@ -182,6 +184,7 @@ class Gpu:
         """What follows in a stream waits for what an event stands for now."""
         stream.wait_for_event(event.raw)
 
+    @_reporting
     def allocate(self, nbytes: int) -> int:
         """The address of new device memory. This may wait for the GPU.
 
@@ -204,6 +207,7 @@ class Gpu:
         self.synchronize()
         self._memory.pop(address).free()
 
+    @_reporting
     def allocate_pinned(self, nbytes: int) -> Pinned:
         """New pinned memory, mapped into the GPU's addresses. This may wait for the GPU.
 
@@ -267,7 +271,6 @@ class Gpu:
     @_reporting
     def wait(self, event: Event) -> None:
         """Wait until the work is done that the event stands for."""
-        self.check_open()
         event.raw.synchronize()
 
     @_reporting

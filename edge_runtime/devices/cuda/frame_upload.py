@@ -51,7 +51,6 @@ class FrameUpload:
             BackendError: the GPU failed, or memory is full.
         """
         gpu, buffer = self._gpu, self._buffers[self._at]
-        gpu.check_open()
         is_free = buffer.was_read if gpu.is_integrated else buffer.has_arrived
         if not gpu.has_happened(is_free):  # only where frames come without their results being collected
             gpu.wait(is_free)

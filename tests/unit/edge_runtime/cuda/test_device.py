@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import tracemalloc
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -149,20 +150,26 @@ def test_a_thousand_steady_frames_allocate_nothing(toy: Toy, stand_in: StandIn, 
     run(detector, stream, frames[:50], in_flight=2)
     stand_in.clear()
     tracemalloc.start()
-    run_and_forget(detector, stream, frames[50:100])
-    before = tracemalloc.get_traced_memory()[0]
-    run_and_forget(detector, stream, frames[100:1050])
-    grown = tracemalloc.get_traced_memory()[0] - before
+    collect_each(detector, stream, frames[50:150])
+    before = allocated_by_the_device()
+    collect_each(detector, stream, frames[150:1050])
+    grown = allocated_by_the_device() - before
     tracemalloc.stop()
     kept = stand_in.counts()
     assert not {"allocations", "frees", "pinned_allocations", "pinned_frees", "event_creations", "pageable_copies"} & kept.keys()
     assert kept["synchronisations"] == kept["uploads"] == 1000
-    assert grown < 20_000
+    assert grown < 1_000  # bytes
 
 
-def run_and_forget(detector: Detector, stream: Stream, frames: Sequence[Frame]) -> None:
+def collect_each(detector: Detector, stream: Stream, frames: Sequence[Frame]) -> None:
     for frame in frames:
         detector.collect(detector.submit([(stream, frame)]))
+
+
+def allocated_by_the_device() -> int:
+    gc.collect()
+    ours = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, "*/edge_runtime/devices/*")])
+    return sum(trace.size for trace in ours.traces)
 
 
 def test_a_stream_is_scored_the_same_alone_and_in_a_batch(toy: Toy, stand_in: StandIn, device: CudaDevice) -> None:
@@ -179,7 +186,7 @@ def test_a_stream_is_scored_the_same_alone_and_in_a_batch(toy: Toy, stand_in: St
 
 def test_a_picture_of_another_size_empties_the_window_and_goes_on(toy: Toy, stand_in: StandIn, device: CudaDevice) -> None:
     bundle = toy("one_pool")
-    sizes = ((20, 24), (64, 80), (20, 24), (7, 5))
+    sizes = ((20, 24), (64, 64), (20, 24), (7, 5))
     film = [frame for seed, size in enumerate(sizes) for frame in frames_of(9, seed, size)]
     film = [replace(frame, index=i, time_s=i / 10) for i, frame in enumerate(film)]
     host, detector = Detector.open(bundle), stand_in_detector(stand_in, bundle, device)
@@ -291,7 +298,10 @@ def test_a_wait_that_is_left_out_shows(
         stand_in.order(order, seed=1)
         with CudaDevice() as device:
             detector = stand_in_detector(stand_in, bundle, device)
-            outcomes.append(are_alike(run(detector, detector.open_stream(), frames, in_flight=8), wanted))
+            try:
+                outcomes.append(are_alike(run(detector, detector.open_stream(), frames, in_flight=8), wanted))
+            except BackendError:  # not even numbers
+                outcomes.append(False)
     assert not all(outcomes)
 
 
@@ -333,6 +343,7 @@ def test_work_that_fails_is_a_backend_error_and_closing_still_frees(stand_in: St
         fetched = device.fetch([{"distance/memory": freed}])
         with pytest.raises(BackendError, match="no live device memory"):
             fetched.wait()
+    stand_in.clear()  # a context that broke frees nothing but as a whole
 
 
 def test_a_full_gpu_is_told_with_what_to_do(toy: Toy, stand_in: StandIn) -> None:
@@ -348,3 +359,5 @@ def test_no_gpu_is_told_with_the_drivers_reason(stand_in: StandIn) -> None:
     stand_in.set_up(devices=1)
     with pytest.raises(BackendUnavailable, match="expected GPU 3"):
         CudaDevice(3)
+
+

@@ -29,10 +29,14 @@ JETSON ?= $(wildcard /etc/nv_tegra_release)
 ifneq ($(JETSON),)
 venv_flags := --system-site-packages
 run_packages := -e '.[video,report,alerts]' onnxruntime -c jetson-constraints.txt
+# pycuda is compiled against JetPack's CUDA, which is not on PATH. Where that fails, the rest is there, and edge-doctor says what is missing.
+install_pycuda = PATH="$$PATH:/usr/local/cuda/bin" $(run_bin)/pip install -q $(PIP_FLAGS) \
+  --disable-pip-version-check -e '.[cuda]' -c jetson-constraints.txt || echo 'pycuda was not built: nothing will run on the GPU' >&2
 say_what_is_there := .venv/bin/edge-doctor --bundle bundles/synthetic-lite || true
 else
 venv_flags :=
 run_packages := -e '.[cpu,video,report,alerts]'
+install_pycuda := true
 say_what_is_there := true
 endif
 
@@ -54,6 +58,7 @@ help:
 .venv/ready: pyproject.toml jetson-constraints.txt
 	$(PYTHON) -m venv $(venv_flags) .venv
 	$(run_bin)/pip install -q $(PIP_FLAGS) --disable-pip-version-check $(run_packages)
+	@$(install_pycuda)
 	@$(say_what_is_there)
 	touch $@
 

@@ -63,10 +63,13 @@ def load(bundle: Bundle, *, precision: str = "auto", backend: str = "auto", devi
         BackendUnavailable: a library or device is missing.
         BackendError: an engine does not start.
     """
-    gpu = find_gpu() if device != "cpu" else None
-    ways = _ways(bundle, backend, device, gpu)
+    for kind, name, known in (("backend", backend, BACKENDS), ("device", device, DEVICES)):
+        if name not in known:
+            raise BackendUnavailable(f"{kind}: expected one of {', '.join(known)}, got '{name}'. This release has no other.")
     if precision != "auto":
         bundle.precision(precision)
+    gpu = find_gpu() if device != "cpu" else None
+    ways = _ways(bundle, backend, device, gpu)
     passed_over: list[BackendError | BundleError] = []
     if gpu is not None and backend == "auto" and not engines_there(bundle):
         passed_over.append(_no_engine(bundle, "tensorrt", precision))
@@ -84,10 +87,7 @@ def load(bundle: Bundle, *, precision: str = "auto", backend: str = "auto", devi
 
 
 def _ways(bundle: Bundle, backend: str, device: str, gpu: Gpu | None) -> list[tuple[str, str]]:
-    """Backends and devices that may do, the best first."""
-    for kind, name, known in (("backend", backend, BACKENDS), ("device", device, DEVICES)):
-        if name not in known:
-            raise BackendUnavailable(f"{kind}: expected one of {', '.join(known)}, got '{name}'. This release has no other.")
+    """Backends and devices that may do, the best first; none of those where no engine is there, unless it was named."""
     wanted = [way for way in WAYS if backend in ("auto", way[0]) and device in ("auto", way[1])]
     if not wanted:
         raise BackendUnavailable(f"{FLAVOURS[backend]}: expected --device cuda or auto, got {device}: a GPU runs it. Leave one out.")
@@ -97,8 +97,7 @@ def _ways(bundle: Bundle, backend: str, device: str, gpu: Gpu | None) -> list[tu
             f"--backend {backend} --device {device}: expected an NVIDIA GPU that answers, got none. Look at edge-doctor; "
             "without a GPU: --backend onnxruntime --device cpu"
         )
-    is_possible = {flavour: backend == flavour or bool(engines_there(bundle, flavour)) for flavour in FLAVOURS}
-    return [way for way in ways if is_possible.get(way[0], True)]
+    return [way for way in ways if way[0] in (backend, "onnxruntime") or engines_there(bundle, way[0])]
 
 
 def _load(bundle: Bundle, backend: str, device: str, precision: str, gpu: Gpu | None, threads: int | None) -> Loaded:

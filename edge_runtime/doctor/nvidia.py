@@ -52,7 +52,7 @@ def find_pycuda(machine: Machine) -> list[Finding]:
     remedy = f"{machine.pip} install --no-cache-dir --force-reinstall pycuda"
     if not machine.has_tool("nvcc"):
         remedy = f"export PATH=/usr/local/cuda/bin:$PATH && {remedy}"
-    return [Finding("pycuda", "warning", _absence(probe, "pycuda"), "runs the memory step on the GPU", remedy)]
+    return [Finding("pycuda", "warning", _absence(probe, "pycuda"), "nothing runs on the GPU without it", remedy)]
 
 
 def has_gpu(machine: Machine) -> bool:

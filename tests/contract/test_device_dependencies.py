@@ -2,8 +2,8 @@
 
 The way is that of the Makefile's .venv there: OpenCV left out, ONNX Runtime by itself, jetson-constraints.txt.
 
-pycuda is left out (it exists as source only, and is compiled against JetPack's CUDA), and so are OpenCV and TensorRT, which are JetPack's
-own.
+pycuda is left out (it exists as source only, and is compiled against JetPack's CUDA in a step of its own, which may fail), and so are
+OpenCV and TensorRT, which are JetPack's own.
 """
 
 from __future__ import annotations

@@ -3,10 +3,13 @@ from __future__ import annotations
 import configparser
 import subprocess
 import sys
+from email import message_from_bytes
+from email.message import Message
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+from packaging.requirements import Requirement
 
 
 @pytest.fixture(scope="module")
@@ -18,6 +21,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> ZipFile:
     [path] = folder.iterdir()
     assert path.name.startswith("edge_runtime-") and path.name.endswith("-py3-none-any.whl")
     return ZipFile(path)
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel: ZipFile) -> Message:
+    [name] = [name for name in wheel.namelist() if name.endswith("/METADATA")]
+    return message_from_bytes(wheel.read(name))
 
 
 def test_it_holds_the_runtime_and_nothing_else(wheel: ZipFile) -> None:
@@ -41,10 +50,17 @@ def test_it_brings_its_commands(wheel: ZipFile) -> None:
     }
 
 
-def test_it_needs_little_and_leaves_engines_to_extras(wheel: ZipFile) -> None:
-    [name] = [name for name in wheel.namelist() if name.endswith("/METADATA")]
-    lines = wheel.read(name).decode().splitlines()
-    assert "Requires-Python: >=3.10" in lines
-    needed = [line.removeprefix("Requires-Dist: ") for line in lines if line.startswith("Requires-Dist: ") and "extra ==" not in line]
-    assert sorted(text.split(">")[0] for text in needed) == ["msgspec", "numpy", "safetensors", "threadpoolctl", "tqdm"]
-    assert {line for line in lines if line.startswith("Provides-Extra")} >= {"Provides-Extra: cpu", "Provides-Extra: video"}
+def test_it_needs_little_and_leaves_engines_to_extras(metadata: Message) -> None:
+    assert metadata["Requires-Python"] == ">=3.10"
+    needed = [need.name for need in map(Requirement, metadata.get_all("Requires-Dist")) if "extra ==" not in str(need.marker)]
+    assert sorted(needed) == ["msgspec", "numpy", "safetensors", "threadpoolctl", "tqdm"]
+    assert set(metadata.get_all("Provides-Extra")) == {"cpu", "gpu", "cuda", "video", "report", "alerts"}
+
+
+@pytest.mark.parametrize(("extra", "library"), [("cpu", {"onnxruntime"}), ("gpu", {"onnxruntime-gpu"}), ("cuda", set())])
+def test_an_extra_brings_one_onnx_runtime_at_most(metadata: Message, extra: str, library: set[str]) -> None:
+    """The two overwrite each other's files; on a Jetson it is installed by itself."""
+    needs = [need for need in map(Requirement, metadata.get_all("Requires-Dist")) if need.marker and need.marker.evaluate({"extra": extra})]
+    names = {need.name for need in needs}
+    assert {name for name in names if name.startswith("onnxruntime")} == library
+    assert ("pycuda" in names) == (extra != "cpu")

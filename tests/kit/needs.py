@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tests.kit.nvcc import find_nvcc
 from tests.kit.python_floor import floor_python
 
 __all__ = ["NEEDS", "Need"]
@@ -66,6 +67,10 @@ def _pycuda() -> bool:
         return is_installed() and _program("g++")() and headers().is_dir()
     except (OSError, subprocess.SubprocessError):
         return False
+
+
+def _nvcc() -> bool:
+    return find_nvcc() is not None
 
 
 def _tensorrt_bindings() -> bool:
@@ -136,6 +141,8 @@ NEEDS = {
     "pycuda": Need(
         "pycuda, which no GPU is needed for: python -m tests.kit.pycuda_wheel (two minutes; g++ and the package index)", _pycuda
     ),
+    "cxx": Need("a compiler for C++20: apt-get install g++", _program("g++")),
+    "nvcc": Need("NVIDIA's compiler, nvcc 12 or later, on the PATH or in /usr/local/cuda/bin", _nvcc),
     "tensorrt_bindings": Need(
         "TensorRT's bindings for this Python (7 MB from the package index, kept in its environment), gcc and binutils", _tensorrt_bindings
     ),

@@ -12,7 +12,7 @@
 #define __global__
 #define __device__
 #define __launch_bounds__(threads)
-#define __shared__ static __attribute__((section("emulated_shared")))
+#define __shared__ static __attribute__((section("emulated_shared"), used))
 #define __syncthreads() emulation::sync_block(__FILE__, __LINE__)
 
 struct uint3 {

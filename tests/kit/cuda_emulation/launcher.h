@@ -6,6 +6,8 @@
 #include <ucontext.h>
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <barrier>
 #include <memory>
 #include <mutex>
@@ -71,7 +73,7 @@ const uint64_t *exchange(uint64_t value) { return team->exchange(value); }
 // a missing barrier shows.
 class Fibers : public Team {
   public:
-    Fibers() { fibers.reserve(1024); }
+    void seed(unsigned seed) { random.seed(seed); }
 
     // False if the threads of a block waited for each other in vain.
     bool run_block(void (*body)(const void *), const void *arguments) {
@@ -81,9 +83,11 @@ class Fibers : public Team {
         mailboxes.assign((size + WARP - 1) / WARP, {});
         this->body = body;
         this->arguments = arguments;
-        finished = waiting = 0;
+        finished = 0;
         while (finished < size) {
-            for (int warp : in_order((size + WARP - 1) / WARP)) run_warp(warp);
+            int warps = (size + WARP - 1) / WARP;
+            std::array<uint8_t, WARP> order = in_order(warps);
+            for (int i = 0; i < warps; ++i) run_warp(order[i]);
             if (finished < size && !release()) return false;
         }
         return true;
@@ -113,12 +117,11 @@ class Fibers : public Team {
 
     std::vector<std::unique_ptr<Fiber>> fibers;
     std::vector<Mailbox> mailboxes;
-    std::vector<int> numbers;
     jmp_buf scheduler;
     void (*body)(const void *) = nullptr;
     const void *arguments = nullptr;
-    int size = 0, current = 0, finished = 0, waiting = 0;
-    std::mt19937 random{settings.seed};
+    int size = 0, current = 0, finished = 0;
+    std::mt19937 random;
 
     static void enter(unsigned low, unsigned high) {
         Fibers *self = reinterpret_cast<Fibers *>(uintptr_t(low) | uintptr_t(high) << 32);
@@ -166,9 +169,10 @@ class Fibers : public Team {
         int first = warp * WARP, count = std::min(WARP, size - first);
         for (;;) {
             bool is_moving = false;
-            for (int lane : in_order(count)) {
-                if (fibers[first + lane]->state != State::ready) continue;
-                resume(first + lane);
+            std::array<uint8_t, WARP> order = in_order(count);
+            for (int i = 0; i < count; ++i) {
+                if (fibers[first + order[i]]->state != State::ready) continue;
+                resume(first + order[i]);
                 is_moving = true;
             }
             if (!is_moving && !release_warp(first, count)) return;
@@ -190,11 +194,11 @@ class Fibers : public Team {
         return true;
     }
 
-    // 0 … count − 1 as the settings want them. A vector of its own for each call: warps and lanes nest.
-    std::vector<int> in_order(int count) {
-        std::vector<int> order(count);
+    // 0 … count − 1, at most a warp of them, as the settings want them.
+    std::array<uint8_t, WARP> in_order(int count) {
+        std::array<uint8_t, WARP> order;
         for (int i = 0; i < count; ++i) order[i] = settings.order == Order::descending ? count - 1 - i : i;
-        if (settings.order == Order::random) std::shuffle(order.begin(), order.end(), random);
+        if (settings.order == Order::random) std::shuffle(order.begin(), order.begin() + count, random);
         return order;
     }
 };
@@ -278,6 +282,7 @@ static std::vector<unsigned> block_order(unsigned blocks) {
 static Status run(void (*body)(const void *), const void *arguments, const char *kernel) {
     static Fibers *fibers = nullptr;
     if (fibers == nullptr) fibers = new Fibers;
+    fibers->seed(settings.seed);
     for (unsigned block : block_order(gridDim.x * gridDim.y * gridDim.z)) {
         blockIdx = {block % gridDim.x, block / gridDim.x % gridDim.y, block / (gridDim.x * gridDim.y)};
         if (run_block(*fibers, body, arguments)) continue;
@@ -303,7 +308,7 @@ struct Arguments<void (*)(Types...)> {
     }
 
     static Tuple unpack(const char *packed) {
-        size_t at = 0;
+        [[maybe_unused]] size_t at = 0;
         return Tuple{take<Types>(packed, at)...};
     }
 

@@ -42,11 +42,13 @@ struct Between {
     int first, second, share;
 };
 
+// In OpenCV's numbers: where an output begins exactly at a pixel, it is their rounding that decides between that and the one before.
 __device__ inline Between between(int output, int outputs, int pixels) {
-    int first = static_cast<int>(static_cast<long long>(output) * pixels / outputs);
-    long long past = static_cast<long long>(output + 1) * pixels - static_cast<long long>(first + 1) * outputs;
-    float share = past <= 0 ? 0 : static_cast<float>(past % pixels) / pixels;
+    double inverse = static_cast<double>(outputs) / pixels;
+    int first = static_cast<int>(floor(output * (1 / inverse)));
     if (first >= pixels - 1) return {pixels - 1, pixels - 1, 0};
+    float share = static_cast<float>(output + 1 - (first + 1) * inverse);
+    share = share <= 0 ? 0 : share - floorf(share);
     return {first, first + 1, static_cast<int>(rintf(share * LINEAR_ONE))};
 }
 

@@ -14,6 +14,7 @@ constexpr int TURN_EMA = 2;
 
 constexpr int PER_THREAD = 4;           // queries that a thread looks at before the block meets
 constexpr int MOST_CLAIMS = 2048;       // that are summed at once
+constexpr int FEW_CLAIMS = 8;           // not worth a warp
 constexpr int ROWS = 4;                 // of the query that a warp walks along at once
 constexpr double SHORTEST = 1e-12;      // a length that can be divided by
 constexpr double VANISHED = 1e-12;      // a squared length that is no direction
@@ -39,6 +40,7 @@ __device__ inline float largest_logit(ClaimsShared &shared, const float *__restr
 }
 
 // Appends the item's queries of the next PER_THREAD · THREADS, in order, with their weights; how many there are now.
+// Who still reads the list of before is waited for, before it is written.
 __device__ inline int collect_claims(ClaimsShared &shared, int count, int first, const float *__restrict__ logits,
                                      const int *__restrict__ nearest, float largest, int m, int K) {
     int warp = threadIdx.x / LANES, lane = threadIdx.x % LANES;
@@ -64,10 +66,23 @@ __device__ inline int collect_claims(ClaimsShared &shared, int count, int first,
     return count;
 }
 
-// Adds the collected queries, weighted, to rows first … last − 1 of the item's direction; a warp sums four rows at a time.
+// Adds the collected queries, weighted, to elements first … last − 1 of the item's direction, which are rows of the query.
+template <typename T>
+__device__ void add_few_claims(const ClaimsShared &shared, int count, const T *__restrict__ query, float *direction, int first, int last, int K,
+                               bool is_first) {
+    for (int d = first + threadIdx.x; d < last; d += THREADS) {
+        float sum = 0;
+        for (int claim = 0; claim < count; ++claim)
+            sum += shared.weight[claim] * number(query[static_cast<size_t>(d) * K + shared.query[claim]]);
+        direction[d] = is_first ? sum : direction[d] + sum;
+    }
+}
+
+// The same for more of them: a warp sums four rows at a time.
 template <typename T>
 __device__ void add_claims(const ClaimsShared &shared, int count, const T *__restrict__ query, float *direction, int first, int last, int K,
                            bool is_first) {
+    if (count <= FEW_CLAIMS) return add_few_claims(shared, count, query, direction, first, last, K, is_first);
     int warp = threadIdx.x / LANES, lane = threadIdx.x % LANES;
     for (int d = first + ROWS * warp; d < last; d += ROWS * WARPS) {
         float sums[ROWS] = {};
@@ -103,7 +118,6 @@ __device__ void gather_claims(ClaimsShared &shared, const T *query, const float 
         if (collected > 0) add_claims(shared, collected, query, direction, first_d, last_d, K, added == 0);
         added += collected;
         collected = 0;
-        __syncthreads();
     }
     if (threadIdx.x == 0 && blockIdx.y == 0) claims[m] = added;
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +41,16 @@ def facts_of(gpu: Gpu) -> dict[str, Any]:
 
 
 def _nvidia_smi() -> dict[str, str]:
-    """Each asked by itself: one that a driver does not know fails all that are asked with it."""
+    """All in one call; where a driver does not know one of them, which fails the whole call, each by itself."""
     if shutil.which("nvidia-smi") is None:
         return {}
-    command = ["nvidia-smi", "-i", "0", "--format=csv,noheader,nounits"]
-    answers = {fact: _output(*command, f"--query-gpu={name}") for fact, name in NVIDIA_SMI.items()}
-    return {fact: answer for fact, answer in answers.items() if answer and "not" not in answer.lower() and "n/a" not in answer.lower()}
+    answers = _ask(NVIDIA_SMI) or {fact: value for fact, name in NVIDIA_SMI.items() for value in _ask({fact: name}).values()}
+    return {fact: answer for fact, answer in answers.items() if answer and not answer.startswith("[") and answer != "N/A"}
+
+
+def _ask(names: Mapping[str, str]) -> dict[str, str]:
+    answer = _output("nvidia-smi", "-i", "0", "--format=csv,noheader,nounits", f"--query-gpu={','.join(names.values())}")
+    return dict(zip(names, answer.split(", "), strict=False)) if answer else {}
 
 
 def _jetson() -> dict[str, str]:

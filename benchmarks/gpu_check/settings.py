@@ -1,4 +1,4 @@
-"""How much is measured; the same for every part, and handed to their processes as JSON."""
+"""How much is measured; the same for every part, and handed to their processes as JSON, which `python -m` of this module prints."""
 
 from __future__ import annotations
 
@@ -61,3 +61,7 @@ def encode_settings(settings: Settings) -> str:
 def decode_settings(text: str) -> Settings:
     values = json.loads(text)
     return Settings(**{**values, "pools": tuple(tuple(pool) for pool in values["pools"])})
+
+
+if __name__ == "__main__":
+    print(encode_settings(FULL))

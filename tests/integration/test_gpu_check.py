@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.full_size import full_size_bundle, random_model
 from benchmarks.gpu_check.findings import Findings, read_findings
+from benchmarks.gpu_check.model import make_bundle
 from benchmarks.gpu_check.packages import ESSENTIAL, missing_essentials
 from benchmarks.gpu_check.plan import plan
 from benchmarks.gpu_check.process import run_part
@@ -313,8 +313,7 @@ def test_make_takes_the_environment_that_is_there_and_installs_nothing(has_venv:
 
 def toy_bundle(folder: Path) -> Path:
     """The toy size of the full-size model, with an engine of the stand-in for TensorRT, as if built on the stand-in GPU."""
-    folder.mkdir()
-    bundle = full_size_bundle(random_model(side=TOY.side, width=TOY.width), folder, ("fp32", "fp16"))
+    bundle = make_bundle(TOY, folder)
     sheet_path = write_engine(bundle, "fp16", sm=87, gpu="stand-in GPU") / "engine.json"
     sheet: dict[str, Any] = json.loads(sheet_path.read_text())
     sheet_path.write_text(json.dumps(sheet | {"settings": asdict(EngineSettings())}))

@@ -1,8 +1,8 @@
-"""pycuda for the Python that runs this, built without a GPU, a driver or a CUDA toolkit, and installed: `python -m tests.kit.pycuda_wheel`.
+"""pycuda for the Python that runs this, built without a GPU, a driver or a CUDA toolkit: `python -m tests.kit.pycuda_wheel` installs it.
 
-pycuda is published as source only. Its build wants CUDA's headers, which the package index has, and a driver's library to link to, for which an
-empty one of the same name stands. What comes out is the pycuda that runs on a GPU: it finds the driver when it is imported.
-Takes g++ and two minutes; the wheel is kept with the environment.
+pycuda is published as source only. Its build wants CUDA's headers, which the package index has, and a driver's library to link to,
+for which an empty one of the same name stands. What comes out is the pycuda that runs on a GPU: it finds the driver when it is
+imported. Takes g++ and two minutes; the wheel is kept with the environment.
 """
 
 from __future__ import annotations

@@ -49,7 +49,11 @@ class CudaBank:
         self._step = _bank_step(manifest, shipped)
         step = self._step
         self._memory = BankMemory(
-            *(holding.take(step.items_bytes) for _ in range(3)), holding.take(step.drifts_bytes), holding.take(step.scratch_bytes)
+            items=holding.take(step.items_bytes),
+            next_items=holding.take(step.items_bytes),
+            shipped=holding.take(step.items_bytes),
+            drifts=holding.take(step.drifts_bytes),
+            scratch=holding.take(step.scratch_bytes),
         )
         queries = _query_shapes(manifest)
         self._reads = {pool.read: holding.take_array(queries[pool.query]) for pool in manifest.pools if pool.read is not None}

@@ -1,6 +1,6 @@
 """Kernels as machine code of one GPU architecture: compiled by nvcc the first time, kept for the next.
 
-Names of kept files say what they were made from: sources, compiler and architecture. So nothing old is ever taken, and nothing needs clearing.
+The names of kept files say what they were made from: sources, compiler and architecture. So nothing old is ever taken.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from edge_runtime.errors import BackendUnavailable, SinkError
 from edge_runtime.files import write_atomically
@@ -22,7 +23,15 @@ __all__ = ["KERNELS", "compiled_kernels", "find_nvcc"]
 KERNELS = Path(__file__).parent / "kernels"
 FLAGS = ("-O3", "-std=c++17")
 TOOLKITS = Path("/usr/local")
-LONGEST_S = 300
+QUIETLY: dict[str, Any] = {
+    "stdin": subprocess.DEVNULL,
+    "stdout": subprocess.PIPE,
+    "stderr": subprocess.STDOUT,
+    "text": True,
+    "errors": "replace",
+    "timeout": 300,
+    "check": False,
+}
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +49,7 @@ def compiled_kernels(sm: int, *, sources: Path = KERNELS) -> bytes:
     nvcc = find_nvcc()
     if nvcc is None:
         raise BackendUnavailable(
-            "CUDA: expected nvcc on PATH, in CUDA_HOME or in /usr/local/cuda, found none. It compiles the kernels once, for the GPU that is here. "
+            "CUDA: expected nvcc on PATH, in CUDA_HOME or in /usr/local/cuda, found none. It compiles the kernels once, for this GPU. "
             "On a Jetson: sudo apt-get install nvidia-jetpack; elsewhere CUDA's toolkit, or: pip install nvidia-cuda-nvcc nvidia-cuda-cccl"
         )
     kept = _cache() / f"kernels-sm{sm}-{_key(nvcc, sources)}.cubin"
@@ -90,12 +99,10 @@ def _key(nvcc: Path, sources: Path) -> str:
 def _run(command: list[str]) -> str:
     """All that a command says, whether it succeeds or not."""
     try:
-        finished = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", timeout=LONGEST_S, check=False
-        )
+        finished = subprocess.run(command, **QUIETLY)  # noqa: S603  (the compiler that the user installed, and no shell)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BackendUnavailable(f"{command[0]}: expected to run nvcc, got: {error}. Reinstall the CUDA toolkit.") from error
-    return finished.stdout
+    return str(finished.stdout)
 
 
 def _complaint(said: str) -> str:

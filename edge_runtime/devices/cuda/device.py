@@ -28,8 +28,8 @@ __all__ = ["CudaDevice", "CudaMark"]
 class CudaDevice:
     """Windows and memory banks on an NVIDIA GPU; arrays are `DeviceArray`s.
 
-    It belongs to the thread that makes it. All work is queued and done in the order in which it is asked for, on one stream that engines share;
-    only pictures go up beside it. Memory is taken when streams open and on the first frames, none after that.
+    It belongs to the thread that makes it. All work is queued and done in the order in which it is asked for, on one stream that
+    engines share; only pictures go up beside it. Memory is taken when streams open and on the first frames, none after that.
 
     Args:
         ordinal: which GPU.

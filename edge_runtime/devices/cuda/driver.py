@@ -1,22 +1,22 @@
-"""One GPU through pycuda: context, streams, memory, launches. The only module that imports pycuda.
+"""One GPU through pycuda: context, streams, memory, launches.
 
-What runs on the GPU is put into one of two queues, `compute` and `copying`, and done in their order; nothing here waits, except where it says so.
+What runs on the GPU is put into one of two queues, `compute` and `copying`, and done in their order. Nothing here waits, except
+where it says so.
 """
 
 from __future__ import annotations
 
 import struct
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import wraps
-from types import ModuleType
-from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
 from edge_runtime.devices.cuda.launch import Launch
+from edge_runtime.devices.cuda.library import pycuda_driver, reason
 from edge_runtime.errors import BackendError, BackendUnavailable
 
 __all__ = ["CudaStream", "Event", "Gpu", "Pinned", "PreparedLaunch"]
@@ -59,7 +59,7 @@ def _reporting(method: Callable[Concatenate[Gpu, Arguments], Result]) -> Callabl
     """What the driver refuses is a BackendError, and so is work that failed before, which it tells with any later call."""
 
     @wraps(method)
-    def run(self: Gpu, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+    def run(self: Gpu, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         self.check_open()
         try:
             return method(self, *args, **kwargs)
@@ -85,7 +85,7 @@ class Gpu:
     """
 
     def __init__(self, ordinal: int = 0) -> None:
-        self._cuda = cuda = _pycuda()
+        self._cuda = cuda = pycuda_driver()
         self.failure: type[Exception] = cuda.Error  # what pycuda raises
         try:
             cuda.init()
@@ -96,7 +96,7 @@ class Gpu:
             self._context = device.retain_primary_context()
         except cuda.Error as error:
             raise BackendUnavailable(
-                f"CUDA: expected GPU {ordinal}, the driver says: {_reason(error)}. "
+                f"CUDA: expected GPU {ordinal}, the driver says: {reason(error)}. "
                 "Look at nvidia-smi (on a Jetson: tegrastats), or use --device cpu."
             ) from error
         self.sm = 10 * major + minor
@@ -144,7 +144,10 @@ class Gpu:
         try:
             self._module = self._cuda.module_from_buffer(cubin)
         except self._cuda.Error as error:
-            raise BackendError(f"{self.name}: expected kernels for sm_{self.sm}, the driver says: {_reason(error)}. Update the driver.") from error
+            raise BackendError(
+                f"{self.name}: expected kernels for sm_{self.sm}, the driver says: {reason(error)}. "
+                "Update the driver; or what was kept of the kernels is damaged: delete ~/.cache/edge-runtime."
+            ) from error
 
     @_reporting
     def prepare(self, launches: Sequence[Launch]) -> list[PreparedLaunch]:
@@ -195,7 +198,7 @@ class Gpu:
             allocation = self._cuda.mem_alloc(nbytes)
         except self._cuda.Error as error:
             raise BackendError(
-                f"{self.name}: expected {nbytes / 2**20:.0f} MiB of free memory, the driver says: {_reason(error)}. "
+                f"{self.name}: expected {nbytes / 2**20:.0f} MiB of free memory, the driver says: {reason(error)}. "
                 "Stop what else uses the GPU, or take a smaller bundle or fewer streams."
             ) from error
         address = int(allocation)
@@ -219,7 +222,7 @@ class Gpu:
             pinned = Pinned(host, int(host.base.get_device_pointer()))
         except self._cuda.Error as error:
             raise BackendError(
-                f"{self.name}: expected {nbytes / 2**20:.1f} MiB of host memory to pin, the driver says: {_reason(error)}. Free some."
+                f"{self.name}: expected {nbytes / 2**20:.1f} MiB of host memory to pin, the driver says: {reason(error)}. Free some."
             ) from error
         self._pinned[pinned.address] = host.base
         return pinned
@@ -285,7 +288,7 @@ class Gpu:
                 function = self._module.get_function(launch.kernel)
             except self._cuda.Error as error:
                 raise BackendError(
-                    f"{self.name}: expected a kernel {launch.kernel}, the driver says: {_reason(error)}. Reinstall edge-runtime."
+                    f"{self.name}: expected a kernel {launch.kernel}, the driver says: {reason(error)}. Reinstall edge-runtime."
                 ) from error
             # Its public calls pack the arguments anew and set the block's shape by a call of its own, which CUDA deprecates.
             self._functions[launch.kernel] = function._launch_kernel
@@ -294,25 +297,6 @@ class Gpu:
     def failed(self, error: Exception) -> BackendError:
         """What to raise for a `failure`."""
         return BackendError(
-            f"{self.name}: expected the GPU to do its work, the driver says: {_reason(error)}. "
+            f"{self.name}: expected the GPU to do its work, the driver says: {reason(error)}. "
             "Start again; if it happens again, look at dmesg, or use --device cpu."
         )
-
-
-def _reason(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
-
-
-def _pycuda() -> ModuleType:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pycuda guesses at why the driver is missing, before it raises
-            import pycuda
-            import pycuda.driver
-    except ModuleNotFoundError as error:
-        raise BackendUnavailable(f"CUDA: expected the module pycuda, got '{error}'. Install it: pip install 'edge-runtime[cuda]'") from error
-    except ImportError as error:
-        raise BackendUnavailable(
-            f"CUDA: expected NVIDIA's driver, pycuda says: {_reason(error)}. Install the driver, or use --device cpu."
-        ) from error
-    return cast(ModuleType, pycuda.driver)

@@ -93,7 +93,7 @@ def load() -> StandIn:
     """
     if "pycuda._driver" in sys.modules:
         raise RuntimeError(
-            "the stand-in driver: expected a process without one, pycuda has loaded another. Run these tests in a process of their own."
+            "the stand-in driver: expected a process without one, pycuda has loaded another. Run these tests in their own process."
         )
     return StandIn(library())
 

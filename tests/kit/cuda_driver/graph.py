@@ -1,4 +1,7 @@
-"""Graphs for the stand-in driver: ONNX Runtime on the CPU, as work in the device's stream, into buffers that stay the same, as an engine's do."""
+"""Graphs for the stand-in driver: ONNX Runtime on the CPU, as work in the device's stream.
+
+Like an engine, they write into buffers that stay the same.
+"""
 
 from __future__ import annotations
 

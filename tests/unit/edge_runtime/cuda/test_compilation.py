@@ -101,14 +101,18 @@ def test_where_nvcc_is_looked_for(cache: Path, tmp_path: Path, monkeypatch: pyte
 
 
 def test_without_nvcc_it_is_said_what_to_install(cache: Path) -> None:
-    with pytest.raises(BackendUnavailable, match=r"expected nvcc on PATH.* Jetson: sudo apt-get install nvidia-jetpack; .*: pip install nvidia-cuda-nvcc"):
+    with pytest.raises(
+        BackendUnavailable, match=r"expected nvcc on PATH.* Jetson: sudo apt-get install nvidia-jetpack; .*: pip install nvidia-cuda-nvcc"
+    ):
         compiled_kernels(87)
 
 
 def test_what_nvcc_complains_of_is_told_and_nothing_is_kept(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refusing = Compiler(tmp_path / "toolkit", "echo; echo \"nvcc fatal   : Unsupported gpu architecture 'sm_200'\" >&2; exit 1")
     monkeypatch.setenv("CUDA_HOME", str(refusing.folder))
-    with pytest.raises(BackendUnavailable, match=r"for sm_200, it says: nvcc fatal   : Unsupported gpu architecture 'sm_200'\. It needs g\+\+"):
+    with pytest.raises(
+        BackendUnavailable, match=r"for sm_200, it says: nvcc fatal   : Unsupported gpu architecture 'sm_200'\. It needs g\+\+"
+    ):
         compiled_kernels(200, sources=refusing.sources)
     assert not cache.exists()
 

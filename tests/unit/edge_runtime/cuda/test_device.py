@@ -338,7 +338,7 @@ def test_work_that_fails_is_a_backend_error_and_closing_still_frees(stand_in: St
     with CudaDevice() as device:
         wrong = DeviceArray(0x1000, (1,), np.dtype(np.float32))
         freed = DeviceArray(device.upload(np.zeros(1, np.float32)).address + (1 << 35), (1,), np.dtype(np.float32))
-        with pytest.raises(BackendError, match="stand-in GPU: expected the GPU to do its work, the driver says: .*--device cpu"):
+        with pytest.raises(BackendError, match=r"stand-in GPU: expected the GPU to do its work, the driver says: .*--device cpu"):
             device.download(wrong)
         fetched = device.fetch([{"distance/memory": freed}])
         with pytest.raises(BackendError, match="no live device memory"):
@@ -359,5 +359,3 @@ def test_no_gpu_is_told_with_the_drivers_reason(stand_in: StandIn) -> None:
     stand_in.set_up(devices=1)
     with pytest.raises(BackendUnavailable, match="expected GPU 3"):
         CudaDevice(3)
-
-

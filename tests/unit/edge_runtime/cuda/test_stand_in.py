@@ -1,4 +1,4 @@
-"""The stand-in driver refuses what a GPU would do undefined things with, and works as late as it may: without that its tests prove nothing."""
+"""The stand-in driver refuses what a GPU would do undefined things with, and works as late as it may: or its tests prove nothing."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_kernel_that_is_given_the_hosts_memory_fails(stand_in: StandIn) -> Non
     array, there = np.zeros(64, np.float32), gpu.allocate(256)
     values = tuple(np.uint64(address) for address in (array.ctypes.data, *[0] * 15))
     gpu.launch(gpu.prepare([Launch("pack", (1, 1, 1), (32, 1, 1), (np.uint64(there), np.int32(1), *values))]))
-    with pytest.raises(BackendError, match="pack, byte 16 of its arguments: .* is a host pointer"):
+    with pytest.raises(BackendError, match=r"pack, byte 16 of its arguments: .* is a host pointer"):
         gpu.synchronize()
     with pytest.raises(BackendError, match="a host pointer"):  # the context stays broken
         gpu.fill(there, 0.0, 1)
@@ -101,6 +101,18 @@ def test_a_kernel_that_is_not_there_and_kernels_of_another_gpu_are_told(stand_in
         with pytest.raises(BackendError, match="expected kernels for sm_87"):
             gpu.load(cubin)
     gpu.close()
+
+
+def test_nothing_is_done_without_a_context_or_after_it_was_released(stand_in: StandIn) -> None:
+    import pycuda.driver as cuda
+
+    gpu = Gpu()
+    address = gpu.allocate(4)
+    gpu.close()
+    with pytest.raises(cuda.Error, match="after the context was released"):
+        cuda.memset_d32_async(address, 0, 1)
+    with pytest.raises(BackendError, match=r"expected an open device, it was closed"):
+        gpu.fill(address, 0.0, 1)
 
 
 def test_times_are_told_of_events_that_have_one(gpu: Gpu) -> None:

@@ -131,9 +131,15 @@ def _load_on_gpu(bundle: Bundle, precision: str) -> Loaded:
 
 
 def _load_engine(bundle: Bundle, flavour: str, precision: str, gpu: Gpu) -> Loaded:
-    from edge_runtime.graphs.tensorrt import TensorRtGraph
+    from edge_runtime.graphs.tensorrt import ALIGNMENT, TensorRtGraph
     from edge_runtime.graphs.tensorrt_library import load_flavour
 
+    spec = bundle.manifest.input
+    if 4 * spec.channels * spec.height * spec.width % ALIGNMENT:  # the window begins at any frame of the ring
+        raise BackendUnavailable(
+            f"{bundle.path}: expected frames of a multiple of {ALIGNMENT // 4} numbers, as TensorRT's addresses need, "
+            f"got {spec.channels} x {spec.height} x {spec.width}. Use --backend onnxruntime, or train at another size."
+        )
     library = load_flavour(flavour)
     engine = _fitting_engine(bundle, flavour, precision, EngineMachine(library.version, gpu.sm, gpu.name))
     plans = [_plan(bundle, engine, part) for part in PARTS]

@@ -5,18 +5,21 @@ Its names are held against the bindings of every release that is spoken to; it h
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from weakref import finalize
 
+from edge_runtime.devices.cuda.array import DeviceArray
 from edge_runtime.errors import BackendError, BackendUnavailable, EngineMismatch
 from edge_runtime.graphs.tensorrt_library import Library, open_log
 from edge_runtime.graphs.tensors import BatchBuffers, Place, check_inputs, shape_at
 from edge_runtime.manifest import GraphSpec, TensorSpec
 from edge_runtime.stream import Arrays
 
-__all__ = ["Plan", "TensorRtGraph"]
+__all__ = ["ALIGNMENT", "Plan", "TensorRtGraph"]
 
+ALIGNMENT = 256  # bytes, of every address that TensorRT is given
 OPEN = -1  # an axis that is open, in TensorRT's shapes
 
 
@@ -98,9 +101,7 @@ class TensorRtGraph:
         batch = check_inputs(inputs, self._inputs, self._plan.origin)
         outputs = self._buffers.outputs(batch)
         if batch != self._batch:
-            self._set_batch(batch)
-            for name, array in outputs.items():
-                self._set_address(name, array.address)
+            self._set_batch(batch, outputs)
         for tensor in self._inputs:
             address = inputs[tensor.name].address
             if address != self._addresses.get(tensor.name):
@@ -109,7 +110,7 @@ class TensorRtGraph:
             raise self._failure("run it")
         return outputs
 
-    def _set_batch(self, batch: int) -> None:
+    def _set_batch(self, batch: int, outputs: Mapping[str, DeviceArray]) -> None:
         self._batch = None  # until all of it is set
         context = self._held.context
         for tensor in self._inputs:
@@ -121,9 +122,13 @@ class TensorRtGraph:
                 raise BackendError(
                     f"{self._plan.origin}, output '{tensor.name}': expected {wanted} as the manifest says, got {got}. {self._plan.remedy}"
                 )
+        for name, array in outputs.items():
+            self._set_address(name, array.address)
         self._batch = batch
 
     def _set_address(self, name: str, address: int) -> None:
+        if address % ALIGNMENT:
+            raise BackendError(f"{self._plan.origin}, '{name}': expected an address at a multiple of {ALIGNMENT} bytes, got {address:#x}.")
         if not self._held.context.set_tensor_address(name, address):
             raise self._failure(f"take '{name}'")
         self._addresses[name] = address

@@ -89,6 +89,7 @@ class BatchBuffers:
 
 
 def _fits(array: Any, tensor: TensorSpec) -> bool:
-    if array.dtype != tensor.dtype or len(array.shape) != len(tensor.shape):
-        return False
-    return all(isinstance(wanted, str) or wanted == got for wanted, got in zip(tensor.shape, array.shape, strict=True))
+    """The first axis alone may be open."""
+    shape, wanted = array.shape, tensor.shape
+    is_shaped = len(shape) == len(wanted) and shape[1:] == wanted[1:] and (isinstance(wanted[0], str) or shape[0] == wanted[0])
+    return is_shaped and bool(array.dtype == tensor.dtype)

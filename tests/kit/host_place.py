@@ -16,6 +16,8 @@ from edge_runtime.stream import Arrays
 
 __all__ = ["HostPlace", "HostPlaceDevice"]
 
+ALIGNMENT = 256  # bytes, as on a GPU
+
 
 class HostPlace:
     """Where graphs find their arrays.
@@ -30,10 +32,13 @@ class HostPlace:
         self._buffers: list[np.ndarray] = []
 
     def allocate(self, shape: tuple[int, ...], dtype: np.dtype) -> DeviceArray:
-        buffer = np.full(shape, np.nan, dtype)
+        size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+        buffer = np.empty(size + ALIGNMENT, np.uint8)
         self._buffers.append(buffer)
         self.allocations += 1
-        return DeviceArray(buffer.ctypes.data, shape, buffer.dtype)
+        there = DeviceArray(buffer.ctypes.data + -buffer.ctypes.data % ALIGNMENT, shape, np.dtype(dtype))
+        self._view(there)[...] = np.nan
+        return there
 
     def upload(self, array: np.ndarray) -> DeviceArray:
         there = self.allocate(array.shape, array.dtype)

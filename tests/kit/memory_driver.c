@@ -23,7 +23,7 @@ int cuCtxSetCurrent(CUcontext context) { current = context; return context != &r
 int cuCtxSynchronize(void) { return current == 0; }
 int cuMemAlloc_v2(CUdeviceptr *pointer, size_t size) {
     if (size > ((size_t)1 << 40)) return 2;
-    *pointer = (CUdeviceptr)(uintptr_t)malloc(size);
+    *pointer = (CUdeviceptr)(uintptr_t)aligned_alloc(256, (size + 255) / 256 * 256);
     alive++;
     return 0;
 }

@@ -146,6 +146,8 @@ class IExecutionContext:
     def set_tensor_address(self, name: str, memory: int) -> bool:
         if name not in self._engine._tensors:
             return self._refuse("setTensorAddress", f"{name} is not an I/O tensor")
+        if memory % 256:
+            return self._refuse("setTensorAddress", f"the address of {name} is not aligned to 256 bytes")
         self._addresses[name] = memory
         return True
 

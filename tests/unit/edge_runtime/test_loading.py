@@ -263,6 +263,14 @@ def test_a_damaged_graph_is_named_wherever_it_would_have_run(machine: Machine, b
             load(bundle, device=device)
 
 
+def test_frames_whose_addresses_tensorrt_does_not_take_are_told_before_one_comes(machine: Machine, bundle: Bundle) -> None:
+    machine.has_library("tensorrt", stand_in())
+    write_engine(bundle, "fp16")
+    odd = replace(bundle, manifest=replace(bundle.manifest, input=replace(bundle.manifest.input, height=100, width=75)))
+    with pytest.raises(BackendUnavailable, match=r"expected frames of a multiple of 64 numbers, .* got 1 x 100 x 75"):
+        load(odd, backend="tensorrt")
+
+
 def test_an_engine_built_from_graphs_of_another_precision_takes_their_tensors(machine: Machine, bundle: Bundle) -> None:
     """As TensorRT 8.6 builds fp16: from the fp32 graphs, by a flag."""
     machine.has_library("tensorrt", stand_in())

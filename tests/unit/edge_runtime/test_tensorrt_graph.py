@@ -236,3 +236,11 @@ def test_what_tensorrt_made_goes_with_the_graph_and_the_last_first(trt: Any, toy
     assert gone == []
     del graph
     assert gone == ["IExecutionContext", "ICudaEngine", "Runtime"]
+
+
+def test_an_address_that_tensorrt_may_not_be_given_is_named(trt: Any, toy: Toy) -> None:
+    bundle, place = toy("one_pool"), HostPlace()
+    graph = graph_for(trt, bundle, "encoder", place)
+    clip = place.upload(inputs_for(bundle, "encoder", 1)["clip"])
+    with pytest.raises(BackendError, match=r"encoder\.plan, 'clip': expected an address at a multiple of 256 bytes, got 0x\w+20\."):
+        graph.run({"clip": replace(clip, address=clip.address + 32)})

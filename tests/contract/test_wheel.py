@@ -35,7 +35,8 @@ def test_it_holds_the_runtime_and_nothing_else(wheel: ZipFile) -> None:
     assert information.endswith(".dist-info")
     packed = {name for name in wheel.namelist() if name.startswith("edge_runtime/")}
     data = {"edge_runtime/py.typed", "edge_runtime/deploy/edge-run@.service", "edge_runtime/deploy/camera.conf"}
-    assert packed == {path.as_posix() for path in Path("edge_runtime").rglob("*.py")} | data
+    kernels = {path.as_posix() for path in Path("edge_runtime/devices/cuda/kernels").iterdir()}
+    assert packed == {path.as_posix() for path in Path("edge_runtime").rglob("*.py")} | kernels | data
 
 
 def test_it_brings_its_commands(wheel: ZipFile) -> None:

@@ -14,9 +14,9 @@ __all__ = ["KERNELS", "compile_for_cpu", "emulated_kernels", "kernel_names"]
 
 HERE = Path(__file__).parent
 KERNELS = HERE.parents[2] / "edge_runtime" / "devices" / "cuda" / "kernels"
-NAME = re.compile(r'extern "C" __global__ void (?:__launch_bounds__\(\w+\) )?(\w+)\(')
+NAME = re.compile(r'extern "C" __global__ void (?:__launch_bounds__\([^)]*\)\s+)?(\w+)\(')
 FLAGS = ["-std=c++20", "-O2", "-ffp-contract=off", "-fno-strict-aliasing", "-U_FORTIFY_SOURCE", "-Wall", "-Werror", "-Wno-unknown-pragmas"]
-FLAGS += ["-shared", "-fPIC", "-fvisibility=hidden", "-pthread"]
+FLAGS += ["-shared", "-fPIC", "-fvisibility=hidden", "-ftls-model=initial-exec", "-pthread"]
 MAIN = """\
 #include "emulation.h"
 #include "kernels.cu"

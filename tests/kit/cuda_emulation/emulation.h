@@ -11,7 +11,7 @@
 
 #define __global__
 #define __device__
-#define __launch_bounds__(threads)
+#define __launch_bounds__(...)
 #define __shared__ static __attribute__((section("emulated_shared"), used))
 #define __syncthreads() emulation::sync_block(__FILE__, __LINE__)
 
@@ -66,5 +66,6 @@ inline unsigned atomicInc(unsigned *counter, unsigned last) {
 }
 inline float __fmul_rn(float a, float b) { return a * b; }
 inline float __fsub_rn(float a, float b) { return a - b; }
+inline int min(int a, int b) { return a < b ? a : b; }
 inline long long min(long long a, long long b) { return a < b ? a : b; }
 inline long long max(long long a, long long b) { return a > b ? a : b; }

@@ -374,16 +374,20 @@ extern "C" __attribute__((visibility("default"))) int emulated_has(const char *k
 extern "C" __attribute__((visibility("default"))) const char *emulated_error() { return emulation::error.c_str(); }
 
 // Runs a kernel; returns when it is done. 0, or what went wrong: see emulated_error.
-extern "C" __attribute__((visibility("default"))) int emulated_launch(const char *name, const unsigned grid[3], const unsigned block[3], const void *packed, size_t size) {
+extern "C" __attribute__((visibility("default"))) int emulated_launch(
+    const char *name, const unsigned grid[3], const unsigned block[3], const void *packed, size_t size) {
     using namespace emulation;
     std::lock_guard lock(running);
     const Kernel *kernel = find(name);
     if (kernel == nullptr) return refuse(std::string(name) + ": no such kernel");
     if (size != kernel->argument_bytes)
-        return refuse(std::string(name) + ": expected " + std::to_string(kernel->argument_bytes) + " bytes of arguments, got " + std::to_string(size));
+        return refuse(
+            std::string(name) + ": expected " + std::to_string(kernel->argument_bytes) + " bytes of arguments, got " +
+            std::to_string(size));
     size_t threads = size_t(block[0]) * block[1] * block[2];
     if (threads == 0 || threads > 1024 || block[2] > 64) return refuse(std::string(name) + ": a block of 1 to 1024 threads is wanted");
-    if (grid[0] == 0 || grid[1] == 0 || grid[2] == 0 || grid[1] > 65535 || grid[2] > 65535) return refuse(std::string(name) + ": no such grid");
+    if (grid[0] == 0 || grid[1] == 0 || grid[2] == 0 || grid[1] > 65535 || grid[2] > 65535)
+        return refuse(std::string(name) + ": no such grid");
     gridDim = {grid[0], grid[1], grid[2]};
     blockDim = {block[0], block[1], block[2]};
     return kernel->launch(name, static_cast<const char *>(packed));

@@ -8,7 +8,8 @@ struct DistanceShared {
 
 // Adds up a block's part; the block that comes last adds up all parts, in their order, and writes the mean.
 // `parts` has room for one number a block; `arrived` is zero before the launch and after it.
-__device__ inline void finish_distance(DistanceShared &shared, float sum, float *distance, float *parts, unsigned *arrived, float elements) {
+__device__ inline void finish_distance(
+    DistanceShared &shared, float sum, float *distance, float *parts, unsigned *arrived, float elements) {
     unsigned blocks = gridDim.x * gridDim.y;
     sum = block_sum(sum, shared.of_warps);
     if (thread_of_block() == 0) {

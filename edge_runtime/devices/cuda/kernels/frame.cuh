@@ -24,6 +24,7 @@ __device__ inline int mean_level(const Picture &picture, int y, int x, int chann
     unsigned long long sum = 0;
     for (int row = top / height; static_cast<long long>(row) * height < bottom; ++row) {
         unsigned in_row = 0;
+#pragma unroll 4
         for (int column = left / width; static_cast<long long>(column) * width < right; ++column) {
             long long begin = static_cast<long long>(column) * width, end = begin + width;
             in_row += static_cast<unsigned>(min(end, right) - max(begin, left)) * pixel(picture, row, column, channel);
@@ -55,13 +56,16 @@ __device__ inline Between between(int output, int outputs, int pixels) {
 // Where a side grows OpenCV's area resize is a linear one, between pixels that the area chooses.
 __device__ inline int linear_level(const Picture &picture, int y, int x, int channel, int height, int width) {
     Between rows = between(y, height, picture.height), columns = between(x, width, picture.width);
-    int upper = pixel(picture, rows.first, columns.first, channel) * (LINEAR_ONE - columns.share) + pixel(picture, rows.first, columns.second, channel) * columns.share;
-    int lower = pixel(picture, rows.second, columns.first, channel) * (LINEAR_ONE - columns.share) + pixel(picture, rows.second, columns.second, channel) * columns.share;
+    int upper = pixel(picture, rows.first, columns.first, channel) * (LINEAR_ONE - columns.share) +
+                pixel(picture, rows.first, columns.second, channel) * columns.share;
+    int lower = pixel(picture, rows.second, columns.first, channel) * (LINEAR_ONE - columns.share) +
+                pixel(picture, rows.second, columns.second, channel) * columns.share;
     return ((((LINEAR_ONE - rows.share) * (upper >> 4)) >> 16) + ((rows.share * (lower >> 4)) >> 16) + 2) >> 2;
 }
 
 // One picture into two slots (channels, height, width) of a ring; a thread has one output, in all its channels.
-extern "C" __global__ void preprocess(const unsigned char *image, float *slot, float *twin, int image_height, int image_width, int channels, int height, int width) {
+extern "C" __global__ void preprocess(
+    const unsigned char *image, float *slot, float *twin, int image_height, int image_width, int channels, int height, int width) {
     int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
     if (x >= width || y >= height) return;
     Picture picture = {image, image_height, image_width, channels == 1};

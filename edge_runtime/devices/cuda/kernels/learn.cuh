@@ -12,12 +12,12 @@ constexpr int TURN_FREE = 0;  // the rule `none`
 constexpr int TURN_MNAD = 1;
 constexpr int TURN_EMA = 2;
 
-constexpr int PER_THREAD = 4;           // queries that a thread looks at before the block meets
-constexpr int MOST_CLAIMS = 2048;       // that are summed at once
-constexpr int FEW_CLAIMS = 8;           // not worth a warp
-constexpr int ROWS = 4;                 // of the query that a warp walks along at once
-constexpr double SHORTEST = 1e-12;      // a length that can be divided by
-constexpr double VANISHED = 1e-12;      // a squared length that is no direction
+constexpr int PER_THREAD = 4;       // queries that a thread looks at before the block meets
+constexpr int MOST_CLAIMS = 2048;   // that are summed at once
+constexpr int FEW_CLAIMS = 8;       // not worth a warp
+constexpr int ROWS = 4;             // of the query that a warp walks along at once
+constexpr double SHORTEST = 1e-12;  // a length that can be divided by
+constexpr double VANISHED = 1e-12;  // a squared length that is no direction
 
 __device__ inline bool passes_gate(const float *regular_score, const float *status, float limit) {
     return status[IS_FROZEN] == 0 && regular_score[0] < limit;
@@ -31,36 +31,51 @@ struct ClaimsShared {
 };
 
 // The item's largest logit, over its own queries or over all.
-__device__ inline float largest_logit(ClaimsShared &shared, const float *__restrict__ logits, const int *__restrict__ nearest, int m, int K,
-                                      bool is_over_claimed) {
+__device__ inline float largest_logit(
+    ClaimsShared &shared, const float *__restrict__ logits, const int *__restrict__ nearest, int m, int K, bool is_over_claimed) {
     float largest = -INFINITY;
-    for (int k = threadIdx.x; k < K; k += THREADS)
-        if (!is_over_claimed || nearest[k] == m) largest = larger(largest, logits[k]);
+#pragma unroll 4
+    for (int k = threadIdx.x; k < K; k += THREADS) {
+        float logit = logits[k];
+        bool counts = nearest[k] == m || !is_over_claimed;
+        largest = larger(largest, counts ? logit : -INFINITY);
+    }
     return block_largest(largest, shared.largest);
 }
 
 // Appends the item's queries of the next PER_THREAD · THREADS, in order, with their weights; how many there are now.
 // Who still reads the list of before is waited for, before it is written.
-__device__ inline int collect_claims(ClaimsShared &shared, int count, int first, const float *__restrict__ logits,
-                                     const int *__restrict__ nearest, float largest, int m, int K) {
-    int warp = threadIdx.x / LANES, lane = threadIdx.x % LANES;
+__device__ inline int collect_claims(
+    ClaimsShared &shared, int count, int first, const float *__restrict__ logits, const int *__restrict__ nearest, float largest, int m,
+    int K) {
+    int t = threadIdx.x, warp = t / LANES, lane = t % LANES;
+    int items[PER_THREAD];
+    float logit[PER_THREAD];
     unsigned claims[PER_THREAD];
+#pragma unroll
     for (int i = 0; i < PER_THREAD; ++i) {
-        int k = first + i * THREADS + threadIdx.x;
-        claims[i] = __ballot_sync(ALL_LANES, k < K && nearest[k] == m);
+        int k = min(first + i * THREADS + t, K - 1);
+        items[i] = nearest[k];
+        logit[i] = logits[k];
+    }
+#pragma unroll
+    for (int i = 0; i < PER_THREAD; ++i) {
+        claims[i] = __ballot_sync(ALL_LANES, items[i] == m && first + i * THREADS + t < K);
         if (lane == 0) shared.of_warps[i * WARPS + warp] = __popc(claims[i]);
     }
     __syncthreads();
-    for (int i = 0, entry = 0; i < PER_THREAD; ++i) {
+#pragma unroll
+    for (int i = 0; i < PER_THREAD; ++i) {
         int before = count;
-        for (int other = 0; other < WARPS; ++other, ++entry) {
-            if (other < warp) before += shared.of_warps[entry];
-            count += shared.of_warps[entry];
+        for (int other = 0; other < WARPS; ++other) {
+            int claimed = shared.of_warps[i * WARPS + other];
+            if (other < warp) before += claimed;
+            count += claimed;
         }
         if (!(claims[i] >> lane & 1)) continue;
-        int slot = before + __popc(claims[i] & ((1u << lane) - 1)), k = first + i * THREADS + threadIdx.x;
-        shared.query[slot] = k;
-        shared.weight[slot] = expf(logits[k] - largest);
+        int slot = before + __popc(claims[i] & ((1u << lane) - 1));
+        shared.query[slot] = first + i * THREADS + t;
+        shared.weight[slot] = expf(logit[i] - largest);
     }
     __syncthreads();
     return count;
@@ -68,8 +83,8 @@ __device__ inline int collect_claims(ClaimsShared &shared, int count, int first,
 
 // Adds the collected queries, weighted, to elements first … last − 1 of the item's direction, which are rows of the query.
 template <typename T>
-__device__ void add_few_claims(const ClaimsShared &shared, int count, const T *__restrict__ query, float *direction, int first, int last, int K,
-                               bool is_first) {
+__device__ void add_few_claims(
+    const ClaimsShared &shared, int count, const T *__restrict__ query, float *direction, int first, int last, int K, bool is_first) {
     for (int d = first + threadIdx.x; d < last; d += THREADS) {
         float sum = 0;
         for (int claim = 0; claim < count; ++claim)
@@ -80,17 +95,17 @@ __device__ void add_few_claims(const ClaimsShared &shared, int count, const T *_
 
 // The same for more of them: a warp sums four rows at a time.
 template <typename T>
-__device__ void add_claims(const ClaimsShared &shared, int count, const T *__restrict__ query, float *direction, int first, int last, int K,
-                           bool is_first) {
+__device__ void add_claims(
+    const ClaimsShared &shared, int count, const T *__restrict__ query, float *direction, int first, int last, int K, bool is_first) {
     if (count <= FEW_CLAIMS) return add_few_claims(shared, count, query, direction, first, last, K, is_first);
     int warp = threadIdx.x / LANES, lane = threadIdx.x % LANES;
     for (int d = first + ROWS * warp; d < last; d += ROWS * WARPS) {
         float sums[ROWS] = {};
         for (int claim = lane; claim < count; claim += LANES) {
-            const T *element = query + static_cast<size_t>(d) * K + shared.query[claim];
+            const T *element = query + shared.query[claim];
 #pragma unroll
             for (int row = 0; row < ROWS; ++row)
-                if (d + row < last) sums[row] += shared.weight[claim] * number(element[static_cast<size_t>(row) * K]);
+                sums[row] += shared.weight[claim] * number(element[static_cast<size_t>(min(d + row, last - 1)) * K]);
         }
 #pragma unroll
         for (int row = 0; row < ROWS; ++row) {
@@ -103,8 +118,9 @@ __device__ void add_claims(const ClaimsShared &shared, int count, const T *__res
 // Direction (M, D) of every item and how many queries claim it (M); a block has one item and `rows` of D.
 // A weight is softmax over the queries divided by its largest: the denominators cancel.
 template <typename T>
-__device__ void gather_claims(ClaimsShared &shared, const T *query, const float *logits, const int *nearest, float *direction, int *claims,
-                              const float *regular_score, const float *status, float limit, int D, int K, int rows, int is_over_claimed) {
+__device__ void gather_claims(
+    ClaimsShared &shared, const T *query, const float *logits, const int *nearest, float *direction, int *claims,
+    const float *regular_score, const float *status, float limit, int D, int K, int rows, int is_over_claimed) {
     if (!passes_gate(regular_score, status, limit)) return;
     int m = blockIdx.x, first_d = rows * blockIdx.y, last_d = first_d + rows < D ? first_d + rows : D;
     logits += static_cast<size_t>(m) * K;
@@ -122,12 +138,16 @@ __device__ void gather_claims(ClaimsShared &shared, const T *query, const float 
     if (threadIdx.x == 0 && blockIdx.y == 0) claims[m] = added;
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) gather_claims_f32(const float *query, const float *logits, const int *nearest, float *direction, int *claims, const float *regular_score, const float *status, float limit, int D, int K, int rows, int is_over_claimed) {
+extern "C" __global__ void __launch_bounds__(THREADS, 4) gather_claims_f32(
+    const float *query, const float *logits, const int *nearest, float *direction, int *claims, const float *regular_score,
+    const float *status, float limit, int D, int K, int rows, int is_over_claimed) {
     __shared__ ClaimsShared shared;
     gather_claims(shared, query, logits, nearest, direction, claims, regular_score, status, limit, D, K, rows, is_over_claimed);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) gather_claims_f16(const __half *query, const float *logits, const int *nearest, float *direction, int *claims, const float *regular_score, const float *status, float limit, int D, int K, int rows, int is_over_claimed) {
+extern "C" __global__ void __launch_bounds__(THREADS, 4) gather_claims_f16(
+    const __half *query, const float *logits, const int *nearest, float *direction, int *claims, const float *regular_score,
+    const float *status, float limit, int D, int K, int rows, int is_over_claimed) {
     __shared__ ClaimsShared shared;
     gather_claims(shared, query, logits, nearest, direction, claims, regular_score, status, limit, D, K, rows, is_over_claimed);
 }
@@ -138,8 +158,9 @@ __device__ inline double inverse_length(double squared) {
 }
 
 // The item after a step along its direction, of unit length.
-__device__ inline void turn(double (&of_warps)[WARPS], const float *__restrict__ item, const float *__restrict__ direction, float *next,
-                            float rate, int rule, int D) {
+__device__ inline void turn(
+    double (&of_warps)[WARPS], const float *__restrict__ item, const float *__restrict__ direction, float *next, float rate, int rule,
+    int D) {
     double inverse = 1, squared = 0;
     if (rule == TURN_EMA) {
         for (int d = threadIdx.x; d < D; d += THREADS) squared += static_cast<double>(direction[d]) * direction[d];
@@ -173,7 +194,9 @@ __device__ inline float drift_of(double (&of_warps)[WARPS], const float *row, co
 }
 
 // Next items (M, D) and their drifts (M), an item a block; one that nothing claims stays as it is.
-extern "C" __global__ void __launch_bounds__(THREADS) turn_items(const float *items, const float *shipped, const float *direction, const int *claims, float *next, float *drifts, const float *regular_score, float *status, float limit, float rate, int rule, int D) {
+extern "C" __global__ void __launch_bounds__(THREADS) turn_items(
+    const float *items, const float *shipped, const float *direction, const int *claims, float *next, float *drifts,
+    const float *regular_score, float *status, float limit, float rate, int rule, int D) {
     __shared__ double of_warps[WARPS];
     bool is_learning = passes_gate(regular_score, status, limit);
     if (blockIdx.x == 0 && threadIdx.x == 0) status[IS_LEARNING] = is_learning;
@@ -188,7 +211,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) turn_items(const float *it
 }
 
 // All pools of a bank at once: takes the next items, or discards them and freezes. `fours` is the bank's length in float4.
-extern "C" __global__ void __launch_bounds__(THREADS) settle_bank(float4 *items, const float4 *next, const float *drifts, float *status, float drift_limit, int fours, int drift_count) {
+extern "C" __global__ void __launch_bounds__(THREADS)
+    settle_bank(float4 *items, const float4 *next, const float *drifts, float *status, float drift_limit, int fours, int drift_count) {
     __shared__ float of_warps[WARPS];
     bool is_learning = status[IS_LEARNING] != 0;
     float drift = 0;

@@ -6,11 +6,12 @@
 __device__ inline float number(float value) { return value; }
 __device__ inline float number(__half value) { return __half2float(value); }
 
-// Elements at … at + 3 of a row; `at` is a multiple of 4 and `row` aligned as its length allows.
-__device__ inline float4 load_row(const float *__restrict__ row, int at, int length) {
-    if (length % 4 == 0) return at < length ? *reinterpret_cast<const float4 *>(row + at) : make_float4(0, 0, 0, 0);
-    float4 four = make_float4(0, 0, 0, 0);
-    if (at < length) four.x = row[at];
+// Elements at … at + 3 of a row that has some of them; of a whole row, whose length and alignment are multiples of 4, all.
+// Without a branch, so that many loads can be on their way at once.
+template <bool IS_WHOLE>
+__device__ float4 load_row(const float *__restrict__ row, int at, int length) {
+    if constexpr (IS_WHOLE) return *reinterpret_cast<const float4 *>(row + at);
+    float4 four = make_float4(row[at], 0, 0, 0);
     if (at + 1 < length) four.y = row[at + 1];
     if (at + 2 < length) four.z = row[at + 2];
     if (at + 3 < length) four.w = row[at + 3];
@@ -28,24 +29,24 @@ __device__ inline void store_row(float *__restrict__ row, int at, int length, fl
     if (at + 3 < length) row[at + 3] = four.w;
 }
 
-// Rows at … at + 3 of one column of a (height, width) matrix; `is_inside` says whether there is such a column.
-template <typename T>
-__device__ float4 load_column(const T *__restrict__ matrix, int at, int height, int column, int width, bool is_inside) {
+// The same along one column of a (height, width) matrix.
+template <bool IS_WHOLE, typename T>
+__device__ float4 load_column(const T *__restrict__ matrix, int at, int height, int column, int width) {
     const T *first = matrix + static_cast<size_t>(at) * width + column;
-    float4 four = make_float4(0, 0, 0, 0);
-    if (is_inside && at < height) four.x = number(first[0]);
-    if (is_inside && at + 1 < height) four.y = number(first[width]);
-    if (is_inside && at + 2 < height) four.z = number(first[2 * static_cast<size_t>(width)]);
-    if (is_inside && at + 3 < height) four.w = number(first[3 * static_cast<size_t>(width)]);
+    float4 four = make_float4(number(first[0]), 0, 0, 0);
+    if (IS_WHOLE || at + 1 < height) four.y = number(first[width]);
+    if (IS_WHOLE || at + 2 < height) four.z = number(first[2 * static_cast<size_t>(width)]);
+    if (IS_WHOLE || at + 3 < height) four.w = number(first[3 * static_cast<size_t>(width)]);
     return four;
 }
 
-__device__ inline void store_column(float *__restrict__ matrix, int at, int height, int column, int width, float4 four) {
+template <bool IS_WHOLE>
+__device__ void store_column(float *__restrict__ matrix, int at, int height, int column, int width, float4 four) {
     float *first = matrix + static_cast<size_t>(at) * width + column;
-    if (at < height) first[0] = four.x;
-    if (at + 1 < height) first[width] = four.y;
-    if (at + 2 < height) first[2 * static_cast<size_t>(width)] = four.z;
-    if (at + 3 < height) first[3 * static_cast<size_t>(width)] = four.w;
+    first[0] = four.x;
+    if (IS_WHOLE || at + 1 < height) first[width] = four.y;
+    if (IS_WHOLE || at + 2 < height) first[2 * static_cast<size_t>(width)] = four.z;
+    if (IS_WHOLE || at + 3 < height) first[3 * static_cast<size_t>(width)] = four.w;
 }
 
 __device__ inline void add_scaled(float4 &sum, float scale, float4 four) {

@@ -19,7 +19,7 @@ __all__ = ["PAIRS", "REAL_GPU_PAIRS", "Pair", "opened", "parameters", "with_engi
 
 STREAMS = 3  # that an engine takes in one call
 STAND_IN_ORDERS = {"onnxruntime": "early", "tensorrt": "late"}
-"""When the stand-in driver does what is queued. ONNX Runtime on the CPU does not queue: everything before must be done when it is called."""
+"""When the stand-in driver does what is queued. ONNX Runtime on the CPU does not queue: what goes before must be done by then."""
 
 
 @dataclass(frozen=True)

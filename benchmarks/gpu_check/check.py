@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,7 @@ def check(settings: Settings, results: Path, time_limit_s: float, footage: Path 
         SinkError: the results cannot be written.
     """
     began = monotonic()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends this is to end the part at hand, too
     gpu = find_gpu()
     if gpu is None:
         raise BackendUnavailable("gpu-check: expected an NVIDIA GPU that answers, got none. Look at nvidia-smi and edge-doctor.")

@@ -28,6 +28,7 @@ ESSENTIAL = (
     Package("msgspec", "msgspec"),
     Package("safetensors", "safetensors"),
     Package("threadpoolctl", "threadpoolctl"),
+    Package("tqdm", "tqdm"),
     Package("cv2", "opencv-python-headless"),
     Package("pycuda", "pycuda"),
     Package("pytest", "pytest"),

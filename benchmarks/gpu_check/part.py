@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 from benchmarks.gpu_check.findings import Findings
-from benchmarks.gpu_check.process import UNAVAILABLE
+from benchmarks.gpu_check.process import UNAVAILABLE, end_with_check
 from benchmarks.gpu_check.settings import decode_settings
 from edge_runtime.errors import BackendUnavailable
 
@@ -29,4 +29,5 @@ def main(name: str, settings: str, work: str) -> int:
 
 
 if __name__ == "__main__":
+    end_with_check()
     sys.exit(main(*sys.argv[1:]))

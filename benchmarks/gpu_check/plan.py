@@ -44,7 +44,7 @@ def plan(settings: Settings) -> list[PlannedPart]:
     export = () if settings.bundle else ("torch", "onnx")
     parts = [PlannedPart("kernels", "the kernels, compiled for this GPU", 90, 5)]
     if settings.runs_suite:
-        parts.append(PlannedPart("suite:hardware", "the hardware suite", 140, 20, after=("kernels",)))
+        parts.append(PlannedPart("suite:hardware", "the hardware suite", 120, 20, after=("kernels",)))
     parts += [
         PlannedPart("trajectory", "CUDA against NumPy over a trajectory", 60, 15, ("onnxruntime",), ("kernels",)),
         PlannedPart("memory_step", "the memory step alone", 40, 10, (), ("kernels",)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
-__all__ = ["UNAVAILABLE", "Ended", "run_part"]
+__all__ = ["UNAVAILABLE", "Ended", "end_with_check", "run_part"]
 
 UNAVAILABLE = 3
 """A part's exit code where a library, a compiler or a provider is not here; the last line it writes says which."""
@@ -18,6 +19,8 @@ UNAVAILABLE = 3
 ROOT = Path(__file__).parents[2]
 LONGEST_TEXT = 3000  # characters
 DECENT_S = 3.0  # to end in, when asked to
+PR_SET_PDEATHSIG = 1  # sys/prctl.h
+CHECK_PID = "GPU_CHECK_PID"
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,13 @@ def run_part(name: str, settings: str, work: Path, limit_s: float) -> Ended:
     return Ended(outcome, seconds, texts.get(outcome, f"{written[-LONGEST_TEXT:]}\n({_how_ended(process.returncode)})".strip()))
 
 
+def end_with_check() -> None:
+    """Called by a part: when the check that began it goes, however it goes, the part goes, too."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
+    if os.environ.get(CHECK_PID, str(os.getppid())) != str(os.getppid()):  # it is gone already
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def _wait(process: subprocess.Popen[bytes], limit_s: float) -> str:
     try:
         code = process.wait(limit_s)
@@ -85,6 +95,7 @@ def _environment(work: Path) -> dict[str, str]:
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", "")))),
         "PYTHONUNBUFFERED": "1",
+        CHECK_PID: str(os.getpid()),
         "XDG_CACHE_HOME": str(work / "cache"),
     }
 

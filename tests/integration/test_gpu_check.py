@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -48,12 +49,12 @@ if "benchmarks.gpu_check.part" in sys.orig_argv:
     )
 """
 
-Check = Callable[..., Finished]
+Check = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
 def check(tmp_path: Path) -> Check:
-    """Run the check on the stand-ins."""
+    """Begin a check on the stand-ins."""
     from tests.kit.cuda_driver.driver import library
     from tests.kit.cuda_driver.nvcc import write_nvcc
 
@@ -62,32 +63,29 @@ def check(tmp_path: Path) -> Check:
     programs.mkdir()
     (startup / "sitecustomize.py").write_text(STARTUP)
     write_nvcc(programs)
-    variables = {
+    left_out = ("PED2_DIR", "GPU_CHECK_BUNDLE")
+    variables = {name: value for name, value in environment().items() if name not in left_out} | {
         "LD_LIBRARY_PATH": str(library().parent),
         "PATH": f"{programs}:{os.environ['PATH']}",
         "PYTHONPATH": f"{ROOT}:{startup}:{TENSORRT.parent}",
     }
 
-    def run(*arguments: object) -> Finished:
-        left_out = ("PED2_DIR", "GPU_CHECK_BUNDLE")
-        process = subprocess.run(
-            [sys.executable, "-m", "benchmarks.gpu_check", *map(str, arguments)],
-            cwd=ROOT,
-            env={name: value for name, value in environment().items() if name not in left_out} | variables,
-            capture_output=True,
-            text=True,
-            timeout=400,
-            check=False,
-        )
-        return Finished(process.returncode, process.stdout, process.stderr)
+    def begin(*arguments: object) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "benchmarks.gpu_check", "--toy", *map(str, arguments)]
+        return subprocess.Popen(command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
-    return run
+    return begin
+
+
+def end_of(process: subprocess.Popen[str]) -> Finished:
+    out, err = process.communicate(timeout=400)
+    return Finished(process.returncode, out, err)
 
 
 @pytest.mark.slow
 @pytest.mark.stand_in
 def test_the_whole_check_runs_and_its_figures_are_those_of_the_table(check: Check, tmp_path: Path) -> None:
-    finished = check("--toy", "--results", tmp_path, "--bundle", toy_bundle(tmp_path / "bundle"))
+    finished = end_of(check("--results", tmp_path, "--bundle", toy_bundle(tmp_path / "bundle")))
     found = json.loads((tmp_path / GPU).read_text())
     outcomes = {part["name"]: part["outcome"] for part in found["parts"]}
     absent = {name for name in outcomes if name.endswith("tensorrt-rtx")}
@@ -129,7 +127,7 @@ for backend in ("tensorrt", "onnxruntime"):
 
 @pytest.mark.stand_in
 def test_a_check_that_runs_out_of_time_leaves_what_it_had(check: Check, tmp_path: Path) -> None:
-    finished = check("--toy", "--results", tmp_path, "--time-limit-s", 1)
+    finished = end_of(check("--results", tmp_path, "--time-limit-s", 1))
     found = json.loads((tmp_path / GPU).read_text())
     assert finished.code == 1
     assert found["has_finished"] is True
@@ -138,8 +136,23 @@ def test_a_check_that_runs_out_of_time_leaves_what_it_had(check: Check, tmp_path
 
 
 @pytest.mark.stand_in
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 130), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_a_check_that_is_ended_takes_its_part_with_it(number: signal.Signals, code: int, check: Check, tmp_path: Path) -> None:
+    process = check("--results", tmp_path)
+    assert process.stdout is not None
+    first = [process.stdout.readline() for _ in range(2)]  # the GPU, then the part that begins
+    assert first[1] == "the kernels, compiled for this GPU …\n"
+    [part] = wait_for(lambda: children_of(process.pid))
+    process.send_signal(number)
+    assert end_of(process).code == code
+    wait_for(lambda: has_ended(part))
+    found = json.loads((tmp_path / GPU).read_text())
+    assert (found["has_finished"], found["parts"]) == (False, [])
+
+
+@pytest.mark.stand_in
 def test_figures_of_a_stand_in_do_not_get_among_the_results(check: Check) -> None:
-    finished = check("--toy", "--results", RESULTS)
+    finished = end_of(check("--results", RESULTS))
     assert finished.code == 1
     assert "error: gpu-check: 'stand-in GPU' is no GPU; figures from it do not go into" in finished.err
     assert not (RESULTS / GPU).exists()
@@ -318,3 +331,22 @@ def toy_bundle(folder: Path) -> Path:
     sheet: dict[str, Any] = json.loads(sheet_path.read_text())
     sheet_path.write_text(json.dumps(sheet | {"settings": asdict(EngineSettings())}))
     return folder
+
+
+def wait_for(find: Callable[[], Any]) -> Any:
+    deadline = monotonic() + 30
+    while not (found := find()):
+        assert monotonic() < deadline
+    return found
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def has_ended(pid: int) -> bool:
+    """Gone, or nothing but an entry that nobody has read yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("Z")
+    except OSError:
+        return True

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-OPTIONAL = ("av", "cv2", "matplotlib", "onnxruntime", "paho", "urllib3")
+OPTIONAL = ("av", "cv2", "matplotlib", "onnxruntime", "paho", "pycuda", "urllib3")
 ON_THE_DEVICE = (
     "export.build_choice",
     "export.build_progress",

@@ -10,7 +10,7 @@ import numpy as np
 
 from edge_runtime.devices.cuda.memory_step import STATUS_SIZE, BankMemory, BankStep, PoolStep, pack
 from edge_runtime.manifest import GateSpec, PoolSpec, UpdateSpec
-from tests.kit.cuda_emulation.runner import Emulator, aligned
+from tests.kit.cuda_emulation.runner import Block, Emulator
 
 __all__ = ["BankManifest", "EmulatedBank", "scores_of"]
 
@@ -40,12 +40,12 @@ class EmulatedBank:
         steps = [self._step(manifest, pool, shipped[pool.name], queries[pool.query]) for pool in manifest.pools]
         self._bank = BankStep(tuple(steps), manifest.update.drift_limit)
         lengths = (*[self._bank.items_bytes] * 3, self._bank.drifts_bytes)
-        self._blocks = [*(aligned(length) for length in lengths), aligned(self._bank.scratch_bytes, fill=0)]
-        self._memory = BankMemory(*(block.ctypes.data for block in self._blocks))
+        self._blocks = [*map(Block, lengths), Block(self._bank.scratch_bytes, is_zeroed=True)]
+        self._memory = BankMemory(*(block.address for block in self._blocks))
         self.status = np.zeros(STATUS_SIZE, np.float32)
         for pool, items in shipped.items():
             self.items(pool)[:] = items
-        self._blocks[2][:] = self._blocks[0]
+        self._blocks[2].bytes[:] = self._blocks[0].bytes
 
     @staticmethod
     def _step(manifest: BankManifest, pool: PoolSpec, items: np.ndarray, query: np.ndarray) -> PoolStep:
@@ -58,19 +58,25 @@ class EmulatedBank:
         position = names.index(name)
         step, start = self._bank.pools[position], self._bank.parts(self._memory)[position].items - self._memory.items
         length = 4 * step.count * step.size
-        return self._blocks[0][start : start + length].view(np.float32).reshape(step.count, step.size)
+        return self._blocks[0].bytes[start : start + length].view(np.float32).reshape(step.count, step.size)
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether no kernel wrote past the end of what it was given."""
+        return all(block.is_intact for block in self._blocks)
 
     def read(self, queries: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Reads by decoder input, shaped like their queries; `distance/<pool>` (1,)."""
         results: dict[str, np.ndarray] = {}
         for pool, step, part in zip(self._pools, self._bank.pools, self._bank.parts(self._memory), strict=True):
             query, distance = queries[pool.query], np.full(1, np.nan, np.float32)
-            read = np.full(query.shape, np.nan, np.float32)
-            address = None if pool.read is None else read.ctypes.data
+            read = Block(4 * query.size)
+            address = None if pool.read is None else read.address
             self._emulator.run(step.read(part, query.ctypes.data, address, distance.ctypes.data))
+            self._blocks.append(read)
             results[f"distance/{pool.name}"] = distance
             if pool.read is not None:
-                results[pool.read] = read
+                results[pool.read] = read.bytes.view(np.float32).reshape(query.shape)
         return results
 
     def address(self, queries: Mapping[str, np.ndarray]) -> None:

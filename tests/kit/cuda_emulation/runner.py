@@ -10,8 +10,9 @@ import numpy as np
 
 from edge_runtime.devices.cuda.launch import Launch
 
-__all__ = ["ORDERS", "Emulator", "aligned", "packed"]
+__all__ = ["ORDERS", "Block", "Emulator", "packed"]
 
+GUARD = 256
 ORDERS = ("ascending", "descending", "random", "threads")
 
 
@@ -60,7 +61,25 @@ def packed(launch: Launch) -> bytes:
     return content
 
 
-def aligned(nbytes: int, fill: int = 0xFF) -> np.ndarray:
-    """Bytes at an address as a device would give it, a multiple of 256; filled so that a float32 is not a number."""
-    block = np.full(nbytes + 256, fill, np.uint8)
-    return block[-block.ctypes.data % 256 :][:nbytes]
+class Block:
+    """Memory at an address as a device would give it, a multiple of 256, with a guard behind it.
+
+    Attributes:
+        bytes: (nbytes,) uint8, filled so that a float32 is not a number, or with zeros.
+    """
+
+    def __init__(self, nbytes: int, *, is_zeroed: bool = False) -> None:
+        raw = np.full(nbytes + 2 * GUARD, 0 if is_zeroed else 0xFF, np.uint8)
+        raw = raw[-raw.ctypes.data % GUARD :]
+        self.bytes, self._guard = raw[:nbytes], raw[nbytes : nbytes + GUARD]
+        self._guard[:] = 0xA5
+
+    @property
+    def address(self) -> int:
+        """Of the first byte."""
+        return self.bytes.ctypes.data
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether nothing was written past the end."""
+        return bool((self._guard == 0xA5).all())

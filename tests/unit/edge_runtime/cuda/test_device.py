@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import tracemalloc
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -359,3 +361,13 @@ def test_no_gpu_is_told_with_the_drivers_reason(stand_in: StandIn) -> None:
     stand_in.set_up(devices=1)
     with pytest.raises(BackendUnavailable, match="expected GPU 3"):
         CudaDevice(3)
+
+
+def test_a_program_that_ends_without_closing_ends_cleanly(stand_in: StandIn) -> None:
+    program = (
+        "from tests.kit.cuda_driver.driver import load; load()\n"
+        "from edge_runtime.devices.cuda.device import CudaDevice\n"
+        "device = CudaDevice(); device.mark(); print(device.gpu)"
+    )
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert (finished.returncode, finished.stdout, finished.stderr) == (0, "stand-in GPU\n", "")

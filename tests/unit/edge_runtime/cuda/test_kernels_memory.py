@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_runtime.devices.cuda.memory_step import LARGEST_PACK, pack
+from edge_runtime.devices.cuda.memory_step import LARGEST_PACK, BankMemory, BankStep, PoolStep, pack
 from edge_runtime.devices.host_memory import HostBank
+from edge_runtime.manifest import GateSpec, UpdateSpec
 from tests.kit.cuda_emulation.bank import BankManifest, EmulatedBank, scores_of
 from tests.kit.cuda_emulation.compilation import emulated_kernels
 from tests.kit.cuda_emulation.runner import Emulator
@@ -108,6 +109,7 @@ def test_odd_sizes_read_and_learn_as_the_host(
         queries = {"query": memory_of(shape, dtype, seed)[1]}
         pair.read(queries)
         assert pair.update(queries)
+    assert pair.cuda.is_intact
 
 
 @pytest.mark.parametrize(
@@ -126,6 +128,7 @@ def test_full_sizes_read_and_learn_as_the_host(emulator: Emulator, shape: Shape,
     pair = pair_of(emulator, manifest_of(pool_of(addressing=addressing, update=update)), items, query)
     pair.read({"query": query})
     assert pair.update({"query": query}) is (update != "none")
+    assert pair.cuda.is_intact
 
 
 @given(
@@ -330,6 +333,26 @@ def test_a_long_trajectory_stays_with_the_hosts(emulator: Emulator, shape: Shape
         learned += pair.update({"query": query}, regular_score=rng.uniform())
     assert frames / 4 < learned < frames * 3 / 4
     assert pair.cuda.status[2] > 0.01
+
+
+# launches
+
+
+def test_a_full_size_frame_takes_four_launches_of_enough_blocks() -> None:
+    step = PoolStep.of(
+        pool_of(), UpdateSpec(0.1, "all", 0.5), GateSpec(0.5), items=(10, 512), queries=1024, query_dtype=np.dtype("float16")
+    )
+    bank, memory = BankStep((step,), 0.5), BankMemory(0, 0, 0, 0, 0)
+    read, gather, turn, settle = [*step.read(bank.parts(memory)[0], 0, 0, 0), *bank.update(memory, [0], 0, 0)]
+    assert [read.kernel, gather.kernel, turn.kernel, settle.kernel] == ["read_few_f16", "gather_claims_f16", "turn_items", "settle_bank"]
+    assert min(np.prod(read.grid), np.prod(gather.grid)) >= 128
+
+
+def test_a_bank_that_never_learns_launches_nothing_to_update() -> None:
+    step = PoolStep.of(
+        pool_of(update="none"), UpdateSpec(0.1, "all", 0.5), GateSpec(0.5), items=(3, 2), queries=1, query_dtype=np.dtype("float32")
+    )
+    assert BankStep((step,), 0.5).update(BankMemory(0, 0, 0, 0, 0), [0], 0, 0) == []
 
 
 # numbers for the host

@@ -21,8 +21,10 @@ import pytest
 import tensorrt_rtx as trt
 
 from edge_runtime.bundle import Bundle
+from edge_runtime.devices.gpu import find_gpu
 from edge_runtime.engines import ENGINES, EngineMachine, encode_sheet, find_engine
 from edge_runtime.errors import BackendError, BackendUnavailable, BundleError, ConfigError, EngineMismatch, SinkError
+from edge_runtime.graphs.tensorrt import Plan, TensorRtGraph
 from edge_runtime.graphs.tensorrt_library import Library
 from export.build_choice import EngineSettings, choose
 from export.engine_build import EngineBuild, MadeEngine, make_engine
@@ -30,6 +32,7 @@ from export.precision import halve
 from export.tensorrt_build import BuildInput, BuiltPlan, build_plan
 from export.tensorrt_library import load_library
 from tests.kit.engine_bundles import changed_graph, full_size
+from tests.kit.host_place import HostPlace
 
 RTX = Library("tensorrt-rtx", trt)
 PED2 = Path("bundles/ped2-lite")
@@ -249,6 +252,14 @@ def test_a_damaged_engine_is_named_and_mended_by_a_rebuild(
         make(bundle)
     make(bundle, rebuild=True)
     assert make(bundle).was_kept
+
+
+@pytest.mark.skipif(find_gpu() is not None, reason="a GPU is here")
+def test_the_real_library_says_why_it_does_not_load_an_engine_here(toy_engine: MadeEngine) -> None:
+    spec = bundle_of(toy_engine).precision("fp32").encoder
+    plan = Plan((toy_engine.engine.folder / "encoder.plan").read_bytes(), spec, "encoder.plan", "Rebuild it.")
+    with pytest.raises(EngineMismatch, match=rf"encoder\.plan: TensorRT-RTX {trt.__version__} does not load it: .*CUDA.*Rebuild it\."):
+        TensorRtGraph(RTX, plan, HostPlace())
 
 
 def test_an_engine_under_another_name_is_not_taken(toy_engine: MadeEngine) -> None:

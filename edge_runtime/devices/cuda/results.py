@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,8 +13,7 @@ from edge_runtime.devices.cuda.memory_step import pack
 
 __all__ = ["CudaFetched", "Results"]
 
-SLOTS = 4  # results may be on their way for two steps, while a third is submitted
-KEPT_LAUNCHES = 64
+KEPT_LAUNCHES = 256
 
 Rows = Sequence[Mapping[str, DeviceArray]]
 OnArrival = Callable[[Sequence[Mapping[str, np.ndarray]]], None]
@@ -22,28 +21,27 @@ OnArrival = Callable[[Sequence[Mapping[str, np.ndarray]]], None]
 
 @dataclass
 class Slot:
-    """Pinned memory for one step's results.
+    """Pinned memory for one group's results.
 
     Attributes:
         has_arrived: the results are there.
-        owner: whose they are, until it has taken them.
     """
 
     has_arrived: Event
     scalars: Pinned | None = None
     maps: Pinned | None = None
-    owner: CudaFetched | None = None
 
 
-@dataclass
 class CudaFetched:
-    """Rows on their way to the host."""
+    """Rows on their way to the host. Their slot is free for others once they were waited for, or are forgotten."""
 
-    _gpu: Gpu
-    _slot: Slot
-    _rows: Rows
-    _on_arrival: OnArrival
-    _values: list[Mapping[str, np.ndarray]] | None = field(default=None)
+    def __init__(self, gpu: Gpu, slot: Slot, free: list[Slot], rows: Rows, on_arrival: OnArrival) -> None:
+        self._gpu = gpu
+        self._slot: Slot | None = slot
+        self._free = free
+        self._rows = rows
+        self._on_arrival = on_arrival
+        self._values: list[Mapping[str, np.ndarray]] = []
 
     def wait(self) -> Sequence[Mapping[str, np.ndarray]]:
         """The rows, the caller's own: float32 by name. Called again, it gives the same.
@@ -51,24 +49,31 @@ class CudaFetched:
         Raises:
             BackendError: work of this step or before it failed.
         """
-        if self._values is None:
+        if self._slot is not None:
             self._gpu.wait(self._slot.has_arrived)
             self._values = _taken(self._rows, self._slot)
-            self._slot.owner = None
+            self._release()
             self._on_arrival(self._values)
         return self._values
+
+    def __del__(self) -> None:
+        self._release()
+
+    def _release(self) -> None:
+        if self._slot is not None:
+            self._free.append(self._slot)
+            self._slot = None
 
 
 class Results:
     """Brings scalars down by one kernel that writes into the host's memory, and larger arrays by copies.
 
-    Slots rotate. One whose results nobody has taken yet is waited for before it is written again, and its results are kept.
+    There are as many slots as results were ever on their way at once.
     """
 
     def __init__(self, gpu: Gpu) -> None:
         self._gpu = gpu
-        self._slots = [Slot(gpu.event()) for _ in range(SLOTS)]
-        self._at = 0
+        self._free: list[Slot] = []
         self._launches: dict[tuple[int, ...], list[PreparedLaunch]] = {}  # by the addresses to and from
 
     def fetch(self, rows: Rows, on_arrival: OnArrival) -> CudaFetched:
@@ -77,16 +82,13 @@ class Results:
         Args:
             on_arrival: called with the values, once, before `wait` gives them.
         """
-        slot = self._slots[self._at]
-        self._at = (self._at + 1) % SLOTS
-        if slot.owner is not None:
-            slot.owner.wait()
+        slot = self._free.pop() if self._free else Slot(self._gpu.event())
+        fetched = CudaFetched(self._gpu, slot, self._free, rows, on_arrival)
         arrays = [array for row in rows for array in row.values()]
         self._bring_scalars(slot, [array.address for array in arrays if array.nbytes == 4])
         self._bring_maps(slot, [array for array in arrays if array.nbytes != 4])
         self._gpu.record(slot.has_arrived, self._gpu.compute)
-        slot.owner = CudaFetched(self._gpu, slot, rows, on_arrival)
-        return slot.owner
+        return fetched
 
     def _bring_scalars(self, slot: Slot, sources: list[int]) -> None:
         slot.scalars = self._with_room(slot.scalars, 4 * len(sources))

@@ -22,11 +22,11 @@ from tests.kit.cuda_driver.driver import WORK, StandIn
 __all__ = ["StandInGraph", "stand_in_detector"]
 
 
-def stand_in_detector(stand_in: StandIn, bundle: Bundle, device: CudaDevice) -> Detector:
+def stand_in_detector(stand_in: StandIn, bundle: Bundle, device: CudaDevice, precision: str = "fp32") -> Detector:
     """A detector whose arrays lie on the stand-in."""
-    graphs = bundle.precision("fp32")
+    graphs = bundle.precision(precision)
     encoder, decoder = (StandInGraph(stand_in, device, bundle, spec) for spec in (graphs.encoder, graphs.decoder))
-    return Detector(bundle, Loaded("fp32", "stand-in", encoder, decoder, device, largest_batch=None), None)
+    return Detector(bundle, Loaded(precision, "stand-in", encoder, decoder, device, largest_batch=None), None)
 
 
 class StandInGraph:
@@ -45,8 +45,10 @@ class StandInGraph:
         wanted: dict[str, DeviceArray] = {tensor.name: inputs[tensor.name] for tensor in self._spec.inputs}
         batch = next(iter(wanted.values())).shape[0]
         if batch not in self._outputs:
-            shapes = {tensor.name: (batch, *map(int, tensor.shape[1:])) for tensor in self._spec.outputs}
-            self._outputs[batch] = {name: self._device.allocate(shape, np.dtype(np.float32)) for name, shape in shapes.items()}
+            self._outputs[batch] = {
+                tensor.name: self._device.allocate((batch, *map(int, tensor.shape[1:])), np.dtype(tensor.dtype))
+                for tensor in self._spec.outputs
+            }
         outputs = self._outputs[batch]
         key = (batch, *(array.address for array in wanted.values()))
         if key not in self._works:

@@ -144,6 +144,35 @@ def test_submitting_waits_for_nothing_and_collecting_waits_once(toy: Toy, stand_
         assert stand_in.count("synchronisations") == (0 if scores[0] is None else 1)
 
 
+def test_many_groups_of_streams_in_flight_are_not_waited_for_either(toy: Toy, stand_in: StandIn, device: CudaDevice) -> None:
+    bundle, frames = toy("two_banks"), frames_of(9)
+    host, detector = Detector.open(bundle), stand_in_detector(stand_in, bundle, device)
+    detector._largest_batch = 1  # as with graphs of a fixed batch
+    streams = [detector.open_stream(str(i)) for i in range(6)]
+    for frame in frames[:4]:
+        detector.step([(stream, frame) for stream in streams])
+    stand_in.clear()
+    submitted = [detector.submit([(stream, frame) for stream in streams]) for frame in frames[4:6]]
+    assert stand_in.count("synchronisations") == 0
+    wanted = run(host, host.open_stream(), frames[:6])[1:]
+    collected = [detector.collect(step) for step in submitted]
+    del submitted  # and with it the marks
+    for scores, want in zip(collected, wanted, strict=True):
+        for score in scores:
+            assert score is not None and are_alike([score], [want])
+    stand_in.clear()
+    for frame in frames[6:]:
+        detector.step([(stream, frame) for stream in streams])
+    assert not {"allocations", "pinned_allocations", "event_creations"} & stand_in.counts().keys()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_bundle_that_ships_is_scored_as_on_the_host(precision: str, stand_in: StandIn, device: CudaDevice) -> None:
+    bundle, frames = Bundle.load("bundles/ped2-lite"), frames_of(14, size=(240, 360))
+    host, detector = Detector.open(bundle, precision=precision), stand_in_detector(stand_in, bundle, device, precision)
+    assert_alike(run(detector, detector.open_stream(), frames, in_flight=2), run(host, host.open_stream(), frames))
+
+
 def test_a_thousand_steady_frames_allocate_nothing(toy: Toy, stand_in: StandIn, device: CudaDevice) -> None:
     detector = stand_in_detector(stand_in, gated(toy("one_pool")), device)
     stream = detector.open_stream()
@@ -197,7 +226,21 @@ def test_a_picture_of_another_size_empties_the_window_and_goes_on(toy: Toy, stan
     assert len(got) == 4 * (9 - 4)
 
 
-def test_results_that_nobody_collects_are_kept_until_they_are(toy: Toy, stand_in: StandIn, device: CudaDevice) -> None:
+def test_results_that_are_forgotten_cost_nothing(toy: Toy, stand_in: StandIn, device: CudaDevice) -> None:
+    bundle, frames = toy("one_pool"), frames_of(30)
+    host, detector = Detector.open(bundle), stand_in_detector(stand_in, bundle, device)
+    stream = detector.open_stream()
+    run(detector, stream, frames[:10])
+    stand_in.clear()
+    for frame in frames[10:29]:
+        detector.submit([(stream, frame)])  # nobody collects it
+    assert not {"pinned_allocations", "event_creations"} & stand_in.counts().keys()
+    wanted = run(host, host.open_stream(), frames)
+    [score] = detector.step([(stream, frames[29])])
+    assert score is not None and np.allclose(facts([score])[0, :4], facts(wanted[-1:])[0, :4], rtol=2e-4, atol=2e-5)
+
+
+def test_results_that_are_collected_late_are_kept_until_then(toy: Toy, stand_in: StandIn, device: CudaDevice) -> None:
     bundle, frames = toy("one_pool"), frames_of(20)
     host, detector = Detector.open(bundle), stand_in_detector(stand_in, bundle, device)
     assert_alike(run(detector, detector.open_stream(), frames, in_flight=20), run(host, host.open_stream(), frames))

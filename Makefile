@@ -22,6 +22,7 @@ FORCE ?=
 INT8_MODE ?= qdq
 ENGINE_FLAGS ?=
 CALIBRATE_FLAGS ?=
+GPU_CHECK_FLAGS ?=
 
 # On a Jetson, NumPy, OpenCV and TensorRT are JetPack's: .venv sees them, and pip may not put others over them.
 JETSON ?= $(wildcard /etc/nv_tegra_release)
@@ -42,7 +43,7 @@ endif
 run_bin := .venv/bin
 dev_bin := .venv-dev/bin
 
-.PHONY: bundle-is-there help demo train bundle calibrate engine check test bench wheel clean
+.PHONY: bundle-is-there help demo train bundle calibrate engine gpu-check check test bench wheel clean
 
 help:
 	@echo "make demo                            score the built-in scene with the shipped bundle, into runs/demo"
@@ -52,6 +53,7 @@ help:
 	@echo "make engine BUNDLE= PRECISION=       TensorRT engines, on the device that runs them (REBUILD=1, FORCE=1, INT8_MODE=, DATA=)"
 	@echo "make test                            every check and test"
 	@echo "make bench                           benchmarks/results/*.json"
+	@echo "make gpu-check                       hardware tests and benchmark on this machine's GPU, with what is installed; under 9 minutes"
 
 .venv/ready: pyproject.toml jetson-constraints.txt
 	$(PYTHON) -m venv $(venv_flags) .venv
@@ -107,6 +109,10 @@ test: check
 
 bench: .venv-dev/ready
 	$(dev_bin)/python -m benchmarks $(BENCH_FLAGS)
+
+# It stands on machines without a network: nothing is installed. A .venv that is there is taken, else PYTHON as it is.
+gpu-check:
+	$(if $(wildcard .venv/ready),$(run_bin)/python,$(PYTHON)) -m benchmarks.gpu_check $(GPU_CHECK_FLAGS)
 
 wheel: .venv-dev/ready
 	$(dev_bin)/pip wheel -q $(PIP_FLAGS) --no-deps -w dist .

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,14 +33,14 @@ __all__ = ["FULL_SIZE", "full_size_bundle", "full_size_manifest", "random_model"
 FULL_SIZE = InputSpec(frames=4, target=4, channels=3, height=256, width=256)
 
 
-def random_model(seed: int = 0) -> Mnad:
-    """The full-size network with batch norms that have seen something, in eval mode."""
+def random_model(seed: int = 0, *, side: int = FULL_SIZE.height, width: int = 64) -> Mnad:
+    """The full-size network, or a smaller one, with batch norms that have seen something, in eval mode."""
     import torch
 
     from train.models import Mnad
 
     torch.manual_seed(seed)
-    model = Mnad(FULL_SIZE, width=64)
+    model = Mnad(replace(FULL_SIZE, height=side, width=side), width=width)
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1)
@@ -46,7 +48,7 @@ def random_model(seed: int = 0) -> Mnad:
     return model.eval()
 
 
-def full_size_bundle(model: Mnad, folder: Path) -> Bundle:
+def full_size_bundle(model: Mnad, folder: Path, precisions: Sequence[str] = ("fp32",)) -> Bundle:
     """Export the network into a bundle whose gate lets every frame pass."""
     import safetensors.torch
     import torch
@@ -54,10 +56,10 @@ def full_size_bundle(model: Mnad, folder: Path) -> Bundle:
     from export.bundle import write_graphs
     from train.memory import initial_items
 
-    encoder, decoder = write_graphs(model, "fp32", folder)
+    graphs = {precision: write_graphs(model, precision, folder) for precision in precisions}
     memory = safetensors.torch.save({"memory": initial_items(10, model.query_size, torch.Generator().manual_seed(0))})
     (folder / "memory.safetensors").write_bytes(memory)
-    manifest = _manifest(encoder, decoder, hashlib.sha256(memory).hexdigest())
+    manifest = _manifest(model.input_spec, graphs, hashlib.sha256(memory).hexdigest())
     (folder / "manifest.json").write_bytes(encode_manifest(manifest))
     return Bundle.load(folder)
 
@@ -65,22 +67,22 @@ def full_size_bundle(model: Mnad, folder: Path) -> Bundle:
 def full_size_manifest() -> Manifest:
     """A manifest without files behind it, for the memory step alone."""
     query = TensorSpec("query", "float32", ("batch", 512, 32, 32))
-    return _manifest(GraphSpec("-", "-", (), (query,)), GraphSpec("-", "-", (), ()), "-")
+    return _manifest(FULL_SIZE, {"fp32": (GraphSpec("-", "-", (), (query,)), GraphSpec("-", "-", (), ()))}, "-")
 
 
-def _manifest(encoder: GraphSpec, decoder: GraphSpec, memory_hash: str) -> Manifest:
+def _manifest(spec: InputSpec, graphs: Mapping[str, tuple[GraphSpec, GraphSpec]], memory_hash: str) -> Manifest:
     scale, threshold = ScoreScale("local_error", 5, (0.0, 1.0), 1.0), Threshold(3.0, 1.0, True, 2.0)
     return Manifest(
         schema=SCHEMA,
         name="full-size",
         model=ModelSpec("mnad_prediction", {}),
-        input=FULL_SIZE,
+        input=spec,
         fps=10.0,
         pools=(PoolSpec("memory", "query", "read", "softmax", "ema"),),
         memory=FileSpec("memory.safetensors", memory_hash),
         gate=GateSpec(2.0),
         update=UpdateSpec(rate=0.001, write_scale="all", drift_limit=2.0),
         paper_weight=0.6,
-        precisions={"fp32": Precision(encoder, decoder, scale, threshold, {}, "Random weights.")},
+        precisions={precision: Precision(*halves, scale, threshold, {}, "Random weights.") for precision, halves in graphs.items()},
         provenance={},
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edge_runtime.files import write_atomically
 
-__all__ = ["RESULTS", "Row", "write_results"]
+__all__ = ["RESULTS", "Row", "machine", "print_row", "write_results"]
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("numpy", "onnxruntime", "opencv-python-headless", "torch")
@@ -46,15 +46,21 @@ class Row:
 def write_results(name: str, rows: Sequence[Row]) -> None:
     """Print the rows and write results/<name>.json."""
     for row in rows:
-        mark = " " if row.reach is None else "+" if row.is_reached else "!"
-        reach = "" if row.reach is None else f" (reach {row.reach:g})"
-        print(f"{mark} {row.what}: {row.got:.4g} {row.unit}{reach}", flush=True)
-    content = {"rows": [asdict(row) for row in rows], "machine": _machine(), "versions": _versions()}
+        print_row(row)
+    content = {"rows": [asdict(row) for row in rows], "machine": machine(), "versions": _versions()}
     RESULTS.mkdir(exist_ok=True)
     write_atomically(RESULTS / f"{name}.json", (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
-def _machine() -> dict[str, str | int]:
+def print_row(row: Row) -> None:
+    """One line: `+` where the reach was reached, `!` where it was not."""
+    mark = " " if row.reach is None else "+" if row.is_reached else "!"
+    reach = "" if row.reach is None else f" (reach {row.reach:g})"
+    print(f"{mark} {row.what}: {row.got:.4g} {row.unit}{reach}", flush=True)
+
+
+def machine() -> dict[str, str | int]:
+    """Processor, number of cores, operating system."""
     names = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
     return {"processor": names[0] if names else platform.processor(), "cores": os.cpu_count() or 0, "system": platform.system()}
 

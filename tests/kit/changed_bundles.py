@@ -7,8 +7,9 @@ from pathlib import Path
 
 from edge_runtime.bundle import Bundle
 from edge_runtime.manifest import GateSpec, Manifest, encode_manifest
+from edge_runtime.preprocess import InputSpec
 
-__all__ = ["rewrite_manifest", "with_gate"]
+__all__ = ["rewrite_manifest", "with_gate", "with_input"]
 
 
 def rewrite_manifest(folder: Path, manifest: Manifest) -> Bundle:
@@ -20,3 +21,8 @@ def rewrite_manifest(folder: Path, manifest: Manifest) -> Bundle:
 def with_gate(bundle: Bundle, limit: float) -> Bundle:
     """The same bundle in memory with another gate."""
     return replace(bundle, manifest=replace(bundle.manifest, gate=GateSpec(limit)))
+
+
+def with_input(bundle: Bundle, spec: InputSpec) -> Bundle:
+    """The same bundle in memory with another window; its graphs do not take it."""
+    return replace(bundle, manifest=replace(bundle.manifest, input=spec))

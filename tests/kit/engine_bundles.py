@@ -12,18 +12,13 @@ import onnx
 from benchmarks.full_size import full_size_bundle, random_model
 from edge_runtime.bundle import Bundle
 from edge_runtime.manifest import GraphSpec, Precision, TensorSpec, encode_manifest
-from export.bundle import write_graphs
 
 __all__ = ["changed_graph", "full_size", "write_manifest"]
 
 
 def full_size(folder: Path) -> Bundle:
     """The network of the paper with random weights, fp32 and fp16."""
-    model = random_model()
-    bundle = full_size_bundle(model, folder)
-    encoder, decoder = write_graphs(model, "fp16", folder)
-    double = replace(bundle.precision("fp32"), encoder=encoder, decoder=decoder)
-    return write_manifest(bundle, bundle.manifest.precisions | {"fp16": double})
+    return full_size_bundle(random_model(), folder, ("fp32", "fp16"))
 
 
 def changed_graph(bundle: Bundle, precision: str, part: str, change: Callable[[onnx.ModelProto], None]) -> Bundle:

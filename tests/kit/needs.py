@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 import shutil
 import subprocess
@@ -16,6 +17,8 @@ from tests.kit.nvcc import find_nvcc
 from tests.kit.python_floor import floor_python
 
 __all__ = ["NEEDS", "Need"]
+
+STAND_IN = "stand-in"  # part of the name of a GPU that is none
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,47 @@ def _tensorrt_bindings() -> bool:
     return are_available()
 
 
+@functools.cache
+def _gpu() -> bool:
+    """A real one: the stand-in driver of some tests, once loaded, answers to the same name."""
+    from edge_runtime.devices.gpu import find_gpu
+
+    gpu = find_gpu()
+    return gpu is not None and STAND_IN not in gpu.name
+
+
+def _module_on_gpu(name: str) -> Callable[[], bool]:
+    return lambda: _gpu() and _loads(name)
+
+
+@functools.cache
+def _loads(name: str) -> bool:
+    """Found is not enough: bindings without their libraries raise all kinds of errors."""
+    try:
+        importlib.import_module(name)
+    except (AttributeError, ImportError, OSError, RuntimeError):
+        return False
+    return True
+
+
+@functools.cache
+def _stand_in_driver() -> bool:
+    """A process has one driver: where there is a GPU, its own."""
+    if _gpu() or not _program("g++")():
+        return False
+    from tests.kit.cuda_driver.driver import library
+
+    try:
+        return library().exists()
+    except (AssertionError, OSError, subprocess.SubprocessError):
+        return False
+
+
+@functools.cache
+def _cuda_provider() -> bool:
+    return _loads("onnxruntime") and "CUDAExecutionProvider" in importlib.import_module("onnxruntime").get_available_providers()
+
+
 NEEDS = {
     "ped2": Need("UCSD Ped2 at PED2_DIR", _variable("PED2_DIR")),
     "footage": Need("the folder with vtest.avi at FOOTAGE_DIR", _variable("FOOTAGE_DIR")),
@@ -107,4 +151,16 @@ NEEDS = {
     "tensorrt_bindings": Need(
         "TensorRT's bindings for this Python (7 MB from the package index, kept in its environment), gcc and binutils", _tensorrt_bindings
     ),
+    "stand_in": Need(
+        "pycuda (python -m tests.kit.pycuda_wheel builds it), g++, CUDA's headers, and no GPU, whose driver the stand-in would replace",
+        _stand_in_driver,
+    ),
+    "gpu": Need("an NVIDIA GPU that answers, and pycuda: pip install pycuda", _module_on_gpu("pycuda.driver")),
+    "tensorrt": Need("a GPU and TensorRT: JetPack's, or pip install tensorrt", _module_on_gpu("tensorrt")),
+    "tensorrt_rtx": Need("a GPU and TensorRT-RTX: pip install tensorrt-rtx-cu13", _module_on_gpu("tensorrt_rtx")),
+    "onnxruntime": Need("ONNX Runtime: pip install onnxruntime", lambda: _loads("onnxruntime")),
+    "onnxruntime_gpu": Need(
+        "a GPU and ONNX Runtime with CUDA: pip install onnxruntime-gpu in the place of onnxruntime", lambda: _gpu() and _cuda_provider()
+    ),
+    "jetson": Need("a Jetson", lambda: os.path.exists("/etc/nv_tegra_release")),
 }

@@ -5,11 +5,14 @@
 | `one_pool` | one pool with skips, `softmax` and `ema` (a small MNAD) | 4 frames → the 5th, grey, 32 x 32 |
 | `two_banks` | two banks on one 3-D query, `hard_shrink`, one read, one only scored, no update | 4 frames → frame 2 of them, grey |
 | `three_pools` | three pools on three grids, `softmax` and `mnad`, their reads instead of skips | 2 frames → the 3rd, colour |
+
+`python -m tests.kit.toy_bundles DIR` makes them for a machine without PyTorch, which finds them at TOYS_DIR.
 """
 
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -152,3 +155,8 @@ def write_bundle(
         provenance={"weights": "random"},
     )
     return rewrite_manifest(folder, manifest)
+
+
+if __name__ == "__main__":
+    for toy_name, make in TOYS.items():
+        print(make(Path(sys.argv[1]) / toy_name).path)

@@ -14,6 +14,7 @@ from edge_runtime import Bundle, Detector
 from edge_runtime.devices.cuda.array import DeviceArray
 from edge_runtime.devices.cuda.device import CudaDevice
 from edge_runtime.graphs.onnxruntime import OnnxRuntimeGraph
+from edge_runtime.loading import Loaded
 from edge_runtime.manifest import GraphSpec
 from edge_runtime.stream import Arrays
 from tests.kit.cuda_driver.driver import WORK, StandIn
@@ -25,7 +26,7 @@ def stand_in_detector(stand_in: StandIn, bundle: Bundle, device: CudaDevice, pre
     """A detector whose arrays lie on the stand-in."""
     graphs = bundle.precision(precision)
     encoder, decoder = (StandInGraph(stand_in, device, bundle, spec) for spec in (graphs.encoder, graphs.decoder))
-    return Detector(bundle, precision, "stand-in", encoder, decoder, device, None)
+    return Detector(bundle, Loaded(precision, "stand-in", encoder, decoder, device, largest_batch=None), None)
 
 
 class StandInGraph:

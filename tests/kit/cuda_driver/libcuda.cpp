@@ -23,6 +23,7 @@
 #include <random>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -53,6 +54,7 @@ struct Operation {
 struct CUstream_standin {
     bool is_blocking;
     std::deque<Operation> queue;
+    std::vector<Operation> *recorded = nullptr;  // the graph that it records into, instead of queueing
 };
 
 struct CUevent_standin {
@@ -218,6 +220,12 @@ void run_until(CUstream_standin *wanted, const Goal &is_reached) {
     }
 }
 
+bool is_recording() {
+    for (auto *stream : all_streams())
+        if (stream->recorded) return true;
+    return false;
+}
+
 void drain(CUstream_standin *stream) {
     run_until(stream, [stream] { return stream->queue.empty(); });
 }
@@ -227,6 +235,10 @@ void drain_all() {
 }
 
 void enqueue(CUstream_standin *stream, Operation operation) {
+    if (stream->recorded) {
+        stream->recorded->push_back(std::move(operation));
+        return;
+    }
     stream->queue.push_back(std::move(operation));
     if (setting("order") == kEarly)
         while (run_others_once(nullptr)) {
@@ -443,6 +455,7 @@ CUresult cuCtxGetDevice(CUdevice *device) {
 
 CUresult cuCtxSynchronize() {
     ENTER();
+    if (is_recording()) return refuse(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, std::string(__func__) + " while a stream records");
     counters["synchronisations"]++;
     drain_all();
     return sticky;
@@ -452,6 +465,7 @@ CUresult cuCtxSynchronize() {
 
 CUresult cuMemAlloc(CUdeviceptr *device, size_t size) {
     ENTER();
+    if (is_recording()) return refuse(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, std::string(__func__) + " while a stream records");
     counters["allocations"]++;
     void *host;
     return give_memory(size, false, device, &host);
@@ -475,6 +489,7 @@ CUresult cuMemGetInfo(size_t *free, size_t *total) {
 
 CUresult cuMemHostAlloc(void **host, size_t size, unsigned) {
     ENTER();
+    if (is_recording()) return refuse(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, std::string(__func__) + " while a stream records");
     counters["pinned_allocations"]++;
     CUdeviceptr device;
     return give_memory(size, true, &device, host);
@@ -548,6 +563,7 @@ CUresult cuMemcpyDtoDAsync(CUdeviceptr to, CUdeviceptr from, size_t size, CUstre
 
 CUresult cuMemcpyHtoD(CUdeviceptr to, const void *from, size_t size) {
     ENTER();
+    if (is_recording()) return refuse(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, std::string(__func__) + " while a stream records");
     if (CUresult wrong = check_device("upload", to, size)) return wrong;
     if (CUresult wrong = check_host("upload", from)) return wrong;
     count_copy("uploads", size);
@@ -559,6 +575,7 @@ CUresult cuMemcpyHtoD(CUdeviceptr to, const void *from, size_t size) {
 
 CUresult cuMemcpyDtoH(void *to, CUdeviceptr from, size_t size) {
     ENTER();
+    if (is_recording()) return refuse(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, std::string(__func__) + " while a stream records");
     if (CUresult wrong = check_device("download", from, size)) return wrong;
     if (CUresult wrong = check_host("download", to)) return wrong;
     count_copy("downloads", size);
@@ -601,6 +618,7 @@ CUresult cuStreamDestroy(CUstream handle) {
 
 CUresult cuStreamSynchronize(CUstream handle) {
     ENTER();
+    if (is_recording()) return refuse(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, std::string(__func__) + " while a stream records");
     auto *stream = stream_of(handle);
     if (!stream) return CUDA_ERROR_INVALID_HANDLE;
     counters["synchronisations"]++;
@@ -623,6 +641,50 @@ CUresult cuStreamWaitEvent(CUstream handle, CUevent event_handle, unsigned) {
     if (!stream || !events.count(event)) return refuse(CUDA_ERROR_INVALID_HANDLE, "a wait of, or for, something that is not alive");
     counters["event_waits"]++;
     if (event->recorded) enqueue(stream, {nullptr, event->recorded, nullptr});
+    return CUDA_SUCCESS;
+}
+
+// Recorded work: what a stream is given between begin and end runs at every launch of the graph. Nothing may wait meanwhile.
+
+CUresult cuStreamBeginCapture(CUstream handle, CUstreamCaptureMode) {
+    ENTER();
+    auto *stream = stream_of(handle);
+    if (!stream || stream == &default_stream || stream->recorded) return refuse(CUDA_ERROR_ILLEGAL_STATE, "a stream that cannot record");
+    stream->recorded = new std::vector<Operation>;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuStreamEndCapture(CUstream handle, CUgraph *graph) {
+    ENTER();
+    auto *stream = stream_of(handle);
+    if (!stream || !stream->recorded) return refuse(CUDA_ERROR_ILLEGAL_STATE, "a stream that does not record");
+    *graph = reinterpret_cast<CUgraph>(std::exchange(stream->recorded, nullptr));
+    return CUDA_SUCCESS;
+}
+
+CUresult cuGraphInstantiate(CUgraphExec *ready, CUgraph graph, unsigned long long) {
+    ENTER();
+    *ready = reinterpret_cast<CUgraphExec>(new std::vector<Operation>(*reinterpret_cast<std::vector<Operation> *>(graph)));
+    return CUDA_SUCCESS;
+}
+
+CUresult cuGraphLaunch(CUgraphExec ready, CUstream handle) {
+    ENTER();
+    auto *stream = stream_of(handle);
+    if (!stream) return refuse(CUDA_ERROR_INVALID_HANDLE, "a graph on a stream that is not alive");
+    for (const Operation &operation : *reinterpret_cast<std::vector<Operation> *>(ready)) enqueue(stream, operation);
+    return CUDA_SUCCESS;
+}
+
+CUresult cuGraphExecDestroy(CUgraphExec ready) { return delete reinterpret_cast<std::vector<Operation> *>(ready), CUDA_SUCCESS; }
+
+CUresult cuGraphDestroy(CUgraph graph) { return delete reinterpret_cast<std::vector<Operation> *>(graph), CUDA_SUCCESS; }
+
+CUresult cuLaunchHostFunc(CUstream handle, CUhostFn function, void *data) {
+    ENTER();
+    CUstream_standin *stream = stream_of(handle);
+    if (!stream) return refuse(CUDA_ERROR_INVALID_HANDLE, "a host function on a stream that is not alive");
+    enqueue(stream, {[=] { return function(data), CUDA_SUCCESS; }, nullptr, nullptr});
     return CUDA_SUCCESS;
 }
 
@@ -662,6 +724,7 @@ CUresult cuEventQuery(CUevent handle) {
 
 CUresult cuEventSynchronize(CUevent handle) {
     ENTER();
+    if (is_recording()) return refuse(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, std::string(__func__) + " while a stream records");
     auto *event = reinterpret_cast<CUevent_standin *>(handle);
     if (!events.count(event)) return CUDA_ERROR_INVALID_HANDLE;
     counters["synchronisations"]++;

@@ -134,6 +134,7 @@ class Detector:
         self._decoder = loaded.decoder
         self._scale = calibrated.score_scale
         self._largest_batch = loaded.largest_batch
+        self._reads = tuple(pool.read for pool in bundle.manifest.pools if pool.read is not None)
         self._distances = tuple(f"distance/{pool.name}" for pool in bundle.manifest.pools)
 
     @classmethod
@@ -213,7 +214,8 @@ class Detector:
         queries = device.unstack(encoded)
         reads = [stream.bank.read(query) for stream, query in zip(streams, queries, strict=True)]
         has_read = device.mark()
-        decoded = self._decoder.run({**windows, **encoded, **device.stack(reads)})
+        mixed = device.stack([{name: read[name] for name in self._reads} for read in reads])
+        decoded = self._decoder.run({**windows, **encoded, **mixed})
         has_decoded = device.mark()
         results = device.unstack({name: decoded[name] for name in self._wanted})
         updates = [stream.bank.update(*row) for stream, *row in zip(streams, queries, results, strict=True)]

@@ -128,7 +128,7 @@ class HostBank:
 
 def largest_drift(items: Mapping[str, np.ndarray], shipped: Mapping[str, np.ndarray]) -> float:
     """1 − the smallest cosine of an item to its shipped self, over all pools; 0 without a pool."""
-    return max((_drift(items[name], original) for name, original in shipped.items()), default=0.0)
+    return float(np.max([_drift(items[name], original) for name, original in shipped.items()], initial=0.0))  # a NaN stays one
 
 
 def _quiet() -> np.errstate:

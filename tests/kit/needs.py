@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.kit.nvcc import find_nvcc
+from edge_runtime.devices.cuda.compilation import find_nvcc
 from tests.kit.python_floor import floor_python
 
 __all__ = ["NEEDS", "Need"]
@@ -147,7 +147,7 @@ NEEDS = {
         "pycuda, which no GPU is needed for: python -m tests.kit.pycuda_wheel (two minutes; g++ and the package index)", _pycuda
     ),
     "cxx": Need("a compiler for C++20: apt-get install g++", _program("g++")),
-    "nvcc": Need("NVIDIA's compiler, nvcc 12 or later, on the PATH or in /usr/local/cuda/bin", _nvcc),
+    "nvcc": Need("NVIDIA's compiler, nvcc 12 or later, on the PATH, in CUDA_HOME or in /usr/local/cuda", _nvcc),
     "tensorrt_bindings": Need(
         "TensorRT's bindings for this Python (7 MB from the package index, kept in its environment), gcc and binutils", _tensorrt_bindings
     ),

@@ -310,6 +310,15 @@ def test_up_to_the_drift_limit_it_learns() -> None:
     assert not bank.is_frozen
 
 
+def test_a_step_to_what_is_no_number_is_discarded_in_whichever_pool() -> None:
+    pools = [(pool_of("a", "read_a", update="none"), [[1, 0]]), (pool_of("b", "read_b"), [[1, 0]])]
+    for first, second in (pools, pools[::-1]):
+        bank = bank_of(first, second)
+        assert learn(bank, queries_of([math.nan, 1])) == (False, 0.0)
+        assert bank.is_frozen
+        assert items_of(bank, "b").tolist() == [[1, 0]]
+
+
 def test_two_pools_on_one_query_read_and_learn_each_for_itself() -> None:
     bank = bank_of((pool_of("a", "read_a"), [[1, 0]]), (pool_of("b", "read_b", update="ema"), [[0, 1]]), rate=0.5)
     queries = queries_of([1, 0])

@@ -167,8 +167,8 @@ class CudaBank:
     def _plan_read(self, queries: Arrays) -> Plan:
         launches: list[Launch] = []
         for pool, step, part in self._pools(queries):
-            read = 0 if pool.read is None else self._reads[pool.read].address
-            launches += step.read(part, queries[pool.query].address, read or None, self._distances[pool.name].address)
+            read = None if pool.read is None else self._reads[pool.read].address
+            launches += step.read(part, queries[pool.query].address, read, self._distances[pool.name].address)
         distances = {f"distance/{name}": distance for name, distance in self._distances.items()}
         return Plan(self._gpu.prepare(launches), {**self._reads, **distances})
 

@@ -46,15 +46,18 @@ def test_every_window_is_that_of_the_host(spec: InputSpec, is_integrated: bool, 
                     assert np.abs(values - wanted[name]).max() <= 1.01 / 127.5  # one grey level
 
 
-def test_pictures_that_come_faster_than_the_gpu_reads_them_are_not_overwritten(device: CudaDevice, stand_in: StandIn) -> None:
+@pytest.mark.parametrize("is_integrated", [False, True])
+def test_pictures_that_come_faster_than_the_gpu_reads_them_are_not_overwritten(is_integrated: bool, stand_in: StandIn) -> None:
+    stand_in.set_up(is_integrated=is_integrated)
     spec = InputSpec(frames=12, target=12, channels=3, height=6, width=6)
-    ours, oracle = open_ring(device, spec), HostRing(spec)
-    image = np.empty((6, 6, 3), np.uint8)
-    for slot in range(spec.span):
-        image[...] = 10 * slot  # the caller's array is its own again
-        ours.write(slot, image)
-        oracle.write(slot, image)
-    assert np.array_equal(device.download(ours.view(0)["clip"]), oracle.view(0)["clip"])
+    with CudaDevice() as device:
+        ours, oracle = open_ring(device, spec), HostRing(spec)
+        image = np.empty((6, 6, 3), np.uint8)
+        for slot in range(spec.span):
+            image[...] = 10 * slot  # the caller's array is its own again
+            ours.write(slot, image)
+            oracle.write(slot, image)
+        assert np.array_equal(device.download(ours.view(0)["clip"]), oracle.view(0)["clip"])
     assert stand_in.count("pageable_copies") == 0
 
 

@@ -1,7 +1,7 @@
 """Windows of normal footage made too fast, so that a model does not learn to go along with what is too fast.
 
 The past of a window, or of a box in it, plays several times too fast and ends with the frame it always ended with. The target stays what
-followed at normal speed, so the loss is the usual one, and bounded. What is fast is then predicted as if it were not: far from where it will be.
+followed at normal speed, so the loss is the usual one, and bounded. What is fast is then predicted as if it were not.
 """
 
 from __future__ import annotations

@@ -16,7 +16,17 @@ import tomllib
 from edge_runtime.errors import ConfigError
 from edge_runtime.preprocess import InputSpec
 
-__all__ = ["DataConfig", "LossConfig", "MemoryConfig", "ModelConfig", "OptimiserConfig", "TrainConfig", "load_config", "parse_config"]
+__all__ = [
+    "DataConfig",
+    "LossConfig",
+    "MemoryConfig",
+    "ModelConfig",
+    "OptimiserConfig",
+    "PseudoAnomalyConfig",
+    "TrainConfig",
+    "load_config",
+    "parse_config",
+]
 
 
 @dataclass(frozen=True)
@@ -83,8 +93,23 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
+class PseudoAnomalyConfig:
+    """Training windows that are made too fast, while their target stays the one at normal speed; see train/pseudo_anomalies.py.
+
+    Attributes:
+        share: of the training windows; 0 is the paper.
+        speeds: how many times too fast; each is as likely as the others.
+        box_share: of these windows, how many have only a box made fast, not the whole frame.
+    """
+
+    share: float = 0.0
+    speeds: tuple[int, ...] = (2, 3, 4, 5)
+    box_share: float = 0.5
+
+
+@dataclass(frozen=True)
 class TrainConfig:
-    """One run. `seed` fixes the initial weights, the first memory and the order of the clips."""
+    """One run. `seed` fixes the initial weights, the first memory, the order of the clips and the pseudo-anomalies."""
 
     name: str
     input: InputSpec
@@ -93,6 +118,7 @@ class TrainConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    pseudo_anomalies: PseudoAnomalyConfig = field(default_factory=PseudoAnomalyConfig)
     seed: int = 0
 
 
@@ -133,7 +159,7 @@ def _reject_unknown_keys(values: dict[str, Any], kind: type, origin: str, prefix
 
 
 def _check_ranges(config: TrainConfig, origin: str) -> None:
-    spec, loss, optimiser = config.input, config.loss, config.optimiser
+    spec, loss, optimiser, pseudo = config.input, config.loss, config.optimiser, config.pseudo_anomalies
     checks = [
         (spec.channels in (1, 3), "input.channels", "1 or 3", spec.channels),
         (spec.frames >= 1, "input.frames", "1 or more", spec.frames),
@@ -150,6 +176,15 @@ def _check_ranges(config: TrainConfig, origin: str) -> None:
         (optimiser.learning_rate > 0, "optimiser.learning_rate", "more than 0", optimiser.learning_rate),
         (0 < config.data.held_out_share < 1, "data.held_out_share", "between 0 and 1", config.data.held_out_share),
         (config.data.fps is None or config.data.fps > 0, "data.fps", "more than 0", config.data.fps),
+        (0 <= pseudo.share <= 1, "pseudo_anomalies.share", "between 0 and 1", pseudo.share),
+        (
+            pseudo.share == 0 or spec.frames >= 2,
+            "pseudo_anomalies.share",
+            "0 where input.frames is 1: one frame has no speed",
+            pseudo.share,
+        ),
+        (min(pseudo.speeds, default=0) >= 2, "pseudo_anomalies.speeds", "whole numbers from 2 on", list(pseudo.speeds)),
+        (0 <= pseudo.box_share <= 1, "pseudo_anomalies.box_share", "between 0 and 1", pseudo.box_share),
         (config.seed >= 0, "seed", "0 or more", config.seed),
     ]
     for is_valid, key, expected, got in checks:

@@ -22,7 +22,8 @@ from edge_runtime.files import replacing
 from edge_runtime.preprocess import InputSpec, fit
 from edge_runtime.sources import clip_uris, open_source
 from edge_runtime.sources.footage import agree_on_rate, list_clips
-from train.config import DataConfig
+from train.config import DataConfig, PseudoAnomalyConfig
+from train.pseudo_anomalies import quicken_some
 
 __all__ = ["CachedClip", "Footage", "Segment", "Windows", "cache_footage", "load_segments", "split_clips"]
 
@@ -66,7 +67,8 @@ class Windows:
     A window is `spec.span` consecutive frames of one clip; none reaches over the end of a clip.
     """
 
-    def __init__(self, clips: Sequence[CachedClip], spec: InputSpec) -> None:
+    def __init__(self, clips: Sequence[CachedClip], spec: InputSpec, pseudo_anomalies: PseudoAnomalyConfig | None = None) -> None:
+        self._pseudo_anomalies = pseudo_anomalies
         self._frames = [clip.frames for clip in clips]
         self._spec = spec
         self._starts = np.array(
@@ -81,7 +83,7 @@ class Windows:
 
         Args:
             size: B. The last batch may be smaller, but never a single window: batch norm needs two.
-            order: shuffles the windows; None keeps them as they lie.
+            order: shuffles the windows and draws the pseudo-anomalies; None keeps the windows as they are and as they lie.
         """
         starts = self._starts if order is None else order.permutation(self._starts)
         for at in range(0, len(starts), size):
@@ -89,6 +91,8 @@ class Windows:
             if order is not None and len(chosen) < min(size, 2):
                 return
             windows = np.stack([self._frames[c][i : i + self._spec.span] for c, i in chosen])
+            if order is not None and self._pseudo_anomalies is not None:
+                quicken_some(windows, self._frames, chosen, self._spec.frames, self._pseudo_anomalies, order)
             batch = torch.from_numpy(windows).float().mul_(1 / 127.5).sub_(1)  # (B, span, C, h, w)
             yield batch[:, : self._spec.frames], batch[:, self._spec.target]
 

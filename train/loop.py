@@ -20,7 +20,7 @@ from edge_runtime.errors import ConfigError
 from edge_runtime.files import write_atomically
 from train import memory
 from train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from train.config import TrainConfig
+from train.config import TrainConfig, parse_config
 from train.data import Footage, Windows, cache_footage
 from train.losses import Losses, mnad_losses
 from train.memory import memory_health
@@ -56,7 +56,8 @@ def train(config: TrainConfig, data: str, out: Path, *, resume: bool = False) ->
     """
     _check_out(config, data, out, resume)
     footage = cache_footage(data, config.input, config.data, out / "cache")
-    windows, held_out = Windows(footage.training, config.input), Windows(footage.held_out, config.input)
+    windows = Windows(footage.training, config.input, config.pseudo_anomalies)
+    held_out = Windows(footage.held_out, config.input)
     if len(windows) < 2:
         raise ConfigError(f"{data}: expected 2 windows or more to train on, the training clips have {len(windows)}. Record longer clips.")
     description = _describe_run(config, data, footage)
@@ -87,8 +88,8 @@ def _check_out(config: TrainConfig, data: str, out: Path, resume: bool) -> None:
         raise ConfigError(f"{out}: expected an empty folder, found a run. Go on with RESUME=1, or say another OUT=.")
     before = json.loads(run.read_text(encoding="utf-8"))
     changed = [] if before["data"] == data else ["the data"]
-    now = json.loads(json.dumps(asdict(config)))
-    changed += [key for key in now if now[key] != before["configuration"].get(key)]
+    begun, now = asdict(parse_config(before["configuration"], str(run))), asdict(config)
+    changed += [key for key in now if now[key] != begun[key]]
     if changed:
         raise ConfigError(
             f"{out}: expected what the run began with, got another in: {', '.join(changed)}. Resume with the same CONFIG, DATA and EPOCHS, "

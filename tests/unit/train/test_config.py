@@ -29,18 +29,20 @@ def test_what_a_file_leaves_out_has_the_defaults(tmp_path: Path) -> None:
     config = load_config(_written(tmp_path, MINIMAL))
     assert config == TrainConfig(name="gate", input=InputSpec(frames=4, target=4, channels=1, height=32, width=32))
     assert (config.memory, config.loss) == (MemoryConfig(10, "all"), LossConfig("squared", 0.1, 0.1, 1.0))
+    assert config.pseudo_anomalies.share == 0
 
 
 @pytest.mark.parametrize(
     ("content", "key", "valid"),
     [
-        ("sede = 1\n" + MINIMAL, "'sede'", "data, input, loss, memory, model, name, optimiser, seed"),
+        ("sede = 1\n" + MINIMAL, "'sede'", "data, input, loss, memory, model, name, optimiser, pseudo_anomalies, seed"),
         (MINIMAL + "depth = 8\n", "'input.depth'", "channels, frames, height, target, width"),
         (MINIMAL + "[model]\nlayers = 4\n", "'model.layers'", "name, width"),
         (MINIMAL + "[memory]\nslots = 4\n", "'memory.slots'", "items, write_scale"),
         (MINIMAL + "[loss]\nweight = 4\n", "'loss.weight'", "compactness, compactness_weight, margin, separateness_weight"),
         (MINIMAL + "[optimiser]\nlr = 0.1\n", "'optimiser.lr'", "batch_size, epochs, learning_rate, precision"),
         (MINIMAL + "[data]\nrate = 0.1\n", "'data.rate'", "fps, held_out_share"),
+        (MINIMAL + "[pseudo_anomalies]\nspeed = 2\n", "'pseudo_anomalies.speed'", "box_share, share, speeds"),
     ],
 )
 def test_an_unknown_key_lists_the_valid_ones(tmp_path: Path, content: str, key: str, valid: str) -> None:
@@ -85,6 +87,14 @@ def test_a_wrong_type_names_the_key(tmp_path: Path, content: str, message: str) 
         (MINIMAL + "[optimiser]\nlearning_rate = 0.0\n", "optimiser.learning_rate: expected more than 0, got 0.0"),
         (MINIMAL + "[data]\nheld_out_share = 1.0\n", "data.held_out_share: expected between 0 and 1, got 1.0"),
         (MINIMAL + "[data]\nfps = 0.0\n", "data.fps: expected more than 0, got 0.0"),
+        (MINIMAL + "[pseudo_anomalies]\nshare = 1.1\n", "pseudo_anomalies.share: expected between 0 and 1, got 1.1"),
+        (MINIMAL + "[pseudo_anomalies]\nbox_share = -1.0\n", "pseudo_anomalies.box_share: expected between 0 and 1, got -1.0"),
+        (MINIMAL + "[pseudo_anomalies]\nspeeds = [1, 2]\n", r"pseudo_anomalies.speeds: expected whole numbers from 2 on, got \[1, 2\]"),
+        (MINIMAL + "[pseudo_anomalies]\nspeeds = []\n", r"pseudo_anomalies.speeds: expected whole numbers from 2 on, got \[\]"),
+        (
+            MINIMAL.replace("frames = 4", "frames = 1") + "[pseudo_anomalies]\nshare = 0.5\n",
+            "pseudo_anomalies.share: expected 0 where input.frames is 1: one frame has no speed, got 0.5",
+        ),
         ("seed = -1\n" + MINIMAL, "seed: expected 0 or more, got -1"),
     ],
 )

@@ -15,7 +15,7 @@ import train.loop
 from edge_runtime.errors import ConfigError
 from edge_runtime.preprocess import InputSpec
 from train.checkpoint import Checkpoint, load_checkpoint
-from train.config import MemoryConfig, ModelConfig, OptimiserConfig, TrainConfig
+from train.config import MemoryConfig, ModelConfig, OptimiserConfig, PseudoAnomalyConfig, TrainConfig
 from train.loop import predict
 from train.loop import train as run_training
 from train.models import build_model
@@ -51,16 +51,13 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_that_was_killed_in_its_second_epoch_resumes_to_the_same_weights_and_items(
     straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = tmp_path / "run"
-    with monkeypatch.context() as patch:
-        patch.setattr(train.loop, "_train_epoch", _killed_at(1))
-        with pytest.raises(KeyboardInterrupt):
-            run_training(CONFIG, DATA, out)
-    assert load_checkpoint(out / "checkpoint.safetensors").facts["epoch"] == 1
-    run_training(CONFIG, DATA, out, resume=True)
-    for name in ("checkpoint.safetensors", "best.safetensors"):
-        _assert_same(load_checkpoint(straight / name), load_checkpoint(out / name))
-    assert _metrics(out) == _metrics(straight)
+    _assert_resumes_to_the_same(CONFIG, straight, tmp_path / "run", monkeypatch)
+
+
+def test_so_does_one_with_pseudo_anomalies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(CONFIG, pseudo_anomalies=PseudoAnomalyConfig(share=0.5))
+    run_training(config, DATA, tmp_path / "straight")
+    _assert_resumes_to_the_same(config, tmp_path / "straight", tmp_path / "run", monkeypatch)
 
 
 def test_resuming_a_finished_run_changes_nothing(straight: Path, tmp_path: Path) -> None:
@@ -138,6 +135,16 @@ def test_resume_refuses_other_footage(straight: Path) -> None:
         run_training(CONFIG, DATA.replace("frames=30", "frames=31"), straight, resume=True)
 
 
+def test_a_run_begun_before_a_key_existed_goes_on_with_its_default(straight: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(straight, tmp_path / "run")
+    run = json.loads((out / "run.json").read_text())
+    del run["configuration"]["pseudo_anomalies"]
+    (out / "run.json").write_text(json.dumps(run))
+    run_training(CONFIG, DATA, out, resume=True)
+    with pytest.raises(ConfigError, match="got another in: pseudo_anomalies"):
+        run_training(replace(CONFIG, pseudo_anomalies=PseudoAnomalyConfig(share=0.5)), DATA, out, resume=True)
+
+
 def test_resume_where_there_is_no_run_begins_one(tmp_path: Path) -> None:
     run_training(_one_epoch(), DATA, tmp_path / "run", resume=True)
     assert len(_metrics(tmp_path / "run")) == 1
@@ -194,6 +201,18 @@ def _killed_at(epoch_to_die: int) -> Any:
 
 def _metrics(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def _assert_resumes_to_the_same(config: TrainConfig, straight: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(train.loop, "_train_epoch", _killed_at(1))
+        with pytest.raises(KeyboardInterrupt):
+            run_training(config, DATA, out)
+    assert load_checkpoint(out / "checkpoint.safetensors").facts["epoch"] == 1
+    run_training(config, DATA, out, resume=True)
+    for name in ("checkpoint.safetensors", "best.safetensors"):
+        _assert_same(load_checkpoint(straight / name), load_checkpoint(out / name))
+    assert _metrics(out) == _metrics(straight)
 
 
 def _assert_same(wanted: Checkpoint, got: Checkpoint) -> None:

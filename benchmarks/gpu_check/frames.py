@@ -92,8 +92,8 @@ def measure(settings: Settings, work: Path, findings: Findings, backend: str) ->
     )
     findings.row(f"{backend}, single frame − engines alone", beyond_us, 150.0, "µs", "lower", one_by_one)
     way = (
-        f"{how}; {WIDTH * HEIGHT * 3 / 1e3:.0f} kB, copied to pinned memory, from there to a GPU that has memory of its own, and preprocessed "
-        "there; nothing else on the GPU, by the host's clock"
+        f"{how}; {WIDTH * HEIGHT * 3 / 1e3:.0f} kB, copied to pinned memory, from there to a GPU that has memory of its own, and "
+        "preprocessed there; nothing else on the GPU, by the host's clock"
     )
     findings.row(f"{backend}, picture to the GPU", 1e3 * median(picture_ms), None, "µs", "lower", way)
     findings.row(f"{backend}, frame pipelined", median(ours_ms), None, "ms", "lower", how)

@@ -80,7 +80,7 @@ def test_two_runs_are_equal_to_the_bit_also_when_steps_are_submitted_ahead(
     if is_demanded:
         assert trace(first) == trace(second) == trace(ahead)
         return
-    # Asked for deterministic kernels, ONNX Runtime still warns of operators that have none: recorded, and not demanded before a GPU shows it.
+    # Asked for deterministic kernels, ONNX Runtime still has operators without one: recorded, and not demanded before a GPU shows it.
     for other, way in ((second, "a second run"), (ahead, "steps submitted ahead")):
         for one, wanted in zip(other[0], first[0], strict=True):
             assert_same_score(one, wanted, precision)

@@ -11,7 +11,7 @@ from time import monotonic
 
 from benchmarks.gpu_check.findings import read_findings
 from benchmarks.gpu_check.machine import facts_of
-from benchmarks.gpu_check.packages import is_here
+from benchmarks.gpu_check.packages import why_not
 from benchmarks.gpu_check.plan import PlannedPart, plan
 from benchmarks.gpu_check.process import run_part
 from benchmarks.gpu_check.report import FAILED, NotRun, Part, Report, results_file
@@ -58,8 +58,10 @@ def _run(part: PlannedPart, report: Report, settings: Settings, work: Path, left
         return
     print(f"{part.what} …", flush=True)
     ended = run_part(part.name, encode_settings(settings), work, min(part.limit_s, left_s))
+    if ended.outcome == "out of time" and left_s < part.limit_s:  # the check's time, not the part's
+        ended = replace(ended, outcome="cut short", text=f"the check's time limit ended it after {ended.seconds:.0f} s")
     found = read_findings(work / f"{part.name}.jsonl")
-    unavailable = [NotRun(part.what, ended.text)] if ended.outcome == "not run" else []
+    unavailable = [NotRun(part.what, ended.text)] if ended.outcome in {"not run", "cut short"} else []
     report.add(found.rows, [*found.not_run, *unavailable], found.failures)
     report.parts.append(Part(part.name, ended.outcome, round(ended.seconds, 1), ended.text))
     if ended.outcome in FAILED:
@@ -67,9 +69,9 @@ def _run(part: PlannedPart, report: Report, settings: Settings, work: Path, left
 
 
 def _why_not(part: PlannedPart, report: Report, left_s: float) -> str | None:
-    missing = part.missing(is_here)
+    missing = part.missing(why_not)
     if missing:
-        return f"not installed: {', '.join(package.pip for package in missing)}"
+        return f"cannot be imported: {', '.join(f'{package.pip} ({reason})' for package, reason in missing.items())}"
     outcomes = {done.name: done.outcome for done in report.parts}
     lacking = [f"{name} ({outcomes.get(name, 'not run')})" for name in part.after if outcomes.get(name) != "done"]
     if lacking:

@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmarks.gpu_check.packages import ESSENTIAL, OPTIONAL, version_of
 from benchmarks.rows import machine
+from edge_runtime.devices.cuda.compilation import find_nvcc
 from edge_runtime.devices.gpu import Gpu
 
 __all__ = ["facts_of"]
@@ -27,7 +28,6 @@ NVIDIA_SMI = {
     "persistence": "persistence_mode",
     "throttled": "clocks_throttle_reasons.active",
 }
-COMPILER = "/usr/local/cuda/bin/nvcc"
 
 
 def facts_of(gpu: Gpu) -> dict[str, Any]:
@@ -62,8 +62,8 @@ def _jetson() -> dict[str, str]:
 
 
 def _cuda() -> dict[str, str]:
-    compiler = shutil.which("nvcc") or COMPILER
-    found = re.search(r"release ([\d.]+)", _output(compiler, "--version") or "")
+    compiler = find_nvcc()
+    found = re.search(r"release ([\d.]+)", _output(str(compiler), "--version") or "") if compiler else None
     return {"nvcc": found[1]} if found else {}
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
-__all__ = ["ESSENTIAL", "OPTIONAL", "Package", "is_here", "missing_essentials", "version_of"]
+__all__ = ["ESSENTIAL", "OPTIONAL", "Package", "Probe", "missing_essentials", "version_of", "why_not"]
 
 
 @dataclass(frozen=True)
@@ -41,23 +43,31 @@ OPTIONAL = (
     Package("tensorrt_rtx", "tensorrt-rtx-cu13", "engines of TensorRT-RTX"),
 )
 
-Finder = Callable[[str], bool]
+IMPORT_S = 120.0  # PyTorch from a cold disk
+
+Probe = Callable[[str], "str | None"]
 
 
-def is_here(module: str) -> bool:
-    """The module can be found; whether it also loads is another question."""
-    return importlib.util.find_spec(module) is not None
+@cache
+def why_not(module: str) -> str | None:
+    """Why a module cannot be imported, None where it can. Tried in a process of its own: it may lack what it needs, or crash."""
+    try:
+        tried = subprocess.run([sys.executable, "-c", f"import {module}"], capture_output=True, text=True, timeout=IMPORT_S, check=False)
+    except subprocess.TimeoutExpired:
+        return f"importing it takes more than {IMPORT_S:.0f} s"
+    if tried.returncode < 0:
+        return f"importing it ends the process by signal {-tried.returncode}"
+    return (tried.stderr.strip().splitlines() or ["it ends the process"])[-1] if tried.returncode else None
 
 
-def missing_essentials(has: Finder = is_here) -> str | None:
-    """One message that names all that is missing, with what to install; None where nothing is."""
-    missing = [package for package in ESSENTIAL if not has(package.module)]
-    if missing:
-        names = ", ".join(package.module for package in missing)
-        return (
-            f"gpu-check: expected the modules {names}, not here. Install them: pip install {' '.join(package.pip for package in missing)}"
-        )
-    return None
+def missing_essentials(probe: Probe = why_not) -> str | None:
+    """One message that names all that is missing and why, with what to install; None where nothing is."""
+    missing = {package: reason for package in ESSENTIAL if (reason := probe(package.module)) is not None}
+    if not missing:
+        return None
+    names = ", ".join(f"{package.module} ({reason})" for package, reason in missing.items())
+    install = " ".join(package.pip for package in missing)
+    return f"gpu-check: expected modules that can be imported, cannot import {names}. Install them: pip install {install}"
 
 
 def version_of(package: Package) -> str | None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks.gpu_check.packages import OPTIONAL, Package
+from benchmarks.gpu_check.packages import OPTIONAL, Package, Probe
 from benchmarks.gpu_check.settings import Settings
 
 __all__ = ["BACKENDS", "PlannedPart", "plan"]
@@ -35,8 +34,10 @@ class PlannedPart:
     needs: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
 
-    def missing(self, has: Callable[[str], bool]) -> list[Package]:
-        return [package for package in OPTIONAL if package.module in self.needs and not has(package.module)]
+    def missing(self, probe: Probe) -> dict[Package, str]:
+        """What cannot be imported, and why."""
+        needed = (package for package in OPTIONAL if package.module in self.needs)
+        return {package: reason for package in needed if (reason := probe(package.module)) is not None}
 
 
 def plan(settings: Settings) -> list[PlannedPart]:
@@ -61,5 +62,6 @@ def plan(settings: Settings) -> list[PlannedPart]:
         )
     if settings.runs_suite:
         toys = () if "TOYS_DIR" in os.environ else ("torch", "onnx")
+        parts.append(PlannedPart("suite:detector", "the detector suite, which builds engines", 300, 30, ("onnxruntime",), ("kernels",)))
         parts.append(PlannedPart("suite:contract", "the contract suite", 180, 20, toys, ("kernels",)))
     return parts

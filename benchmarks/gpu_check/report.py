@@ -33,7 +33,7 @@ class Part:
     """What became of a part.
 
     Attributes:
-        outcome: `done`, `failed`, `out of time` or `not run`.
+        outcome: `done`, `failed`, `out of time`, `cut short` (by the time limit of the whole check) or `not run`.
         text: the end of what it wrote, where it failed.
     """
 

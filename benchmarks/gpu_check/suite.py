@@ -10,10 +10,19 @@ import pytest
 from benchmarks.gpu_check.findings import Findings
 from benchmarks.gpu_check.settings import Settings
 
-__all__ = ["FOLDERS", "measure"]
+__all__ = ["RECORDED", "SUITES", "measure"]
 
-FOLDERS = {"hardware": "tests/hardware", "contract": "tests/contract/test_graphs_and_devices.py"}
+WITH_ENGINES = "tests/hardware/test_detector_on_gpu.py"
+"""It builds engines, which may take minutes, so it is a suite of its own."""
+
+SUITES = {
+    "hardware": ["tests/hardware", f"--ignore={WITH_ENGINES}"],
+    "detector": [WITH_ENGINES],
+    "contract": ["tests/contract/test_graphs_and_devices.py"],
+}
 LONGEST_TEXT = 3000  # characters
+RECORDED = "row"
+"""A property of a test: what, got, unit, how. A figure without a reach."""
 
 
 def measure(settings: Settings, work: Path, findings: Findings, suite: str) -> None:
@@ -25,10 +34,10 @@ def measure(settings: Settings, work: Path, findings: Findings, suite: str) -> N
     told = _Told(findings)
     # Warnings of packages in other versions than the project's own are no failures of the GPU.
     flags = ["-q", "-W", "default", "-m", "not stand_in", "--require=gpu", f"--basetemp={work / suite}"]
-    code = pytest.main([*flags, FOLDERS[suite]], plugins=[told])
+    code = pytest.main([*flags, *SUITES[suite]], plugins=[told])
     for reason, count in told.skipped.items():
         findings.not_run(f"{count} tests of the {suite} suite", reason)
-    how = f"pytest {FOLDERS[suite]} --require=gpu"
+    how = f"pytest {' '.join(SUITES[suite])} --require=gpu"
     findings.row(f"{suite} suite, tests that failed", told.failed, 0, "tests", "lower", how)
     findings.row(f"{suite} suite, tests that passed", told.passed, None, "tests", "higher", how)
     if code not in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
@@ -55,6 +64,8 @@ class _Told:
             self.skipped[_reason(report)] += 1
         elif report.when == "call":
             self.passed += 1
+            for what, got, unit, how in (told for name, told in report.user_properties if name == RECORDED):
+                self._findings.row(what, got, None, unit, "lower", how)
 
     def _fail(self, report: pytest.CollectReport | pytest.TestReport) -> None:
         self.failed += 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import io
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -39,8 +40,16 @@ class _Target:
     takes_stream: bool = True
 
 
-# fp32 keeps all its digits; memory grows by what is needed and not by powers of two.
-TARGET = _Target("CUDAExecutionProvider", "cuda", {"device_id": "0", "use_tf32": "0", "arena_extend_strategy": "kSameAsRequested"})
+# fp32 keeps all its digits; memory grows by what is needed and not by powers of two; algorithms are chosen by rules, and not by a race
+# that another one may win the next time.
+TARGET = _Target(
+    "CUDAExecutionProvider",
+    "cuda",
+    {"device_id": "0", "use_tf32": "0", "arena_extend_strategy": "kSameAsRequested", "cudnn_conv_algo_search": "HEURISTIC"},
+)
+# As pip's packages name them; each after those it needs.
+CUDA_LIBRARIES = ("libcudart", "libcublasLt", "libcublas", "libnvrtc", "libcurand", "libcufft", "libcudnn")
+CUDNN = "libcudnn.so.9"
 
 
 def load_cuda_provider() -> ModuleType:
@@ -53,6 +62,7 @@ def load_cuda_provider() -> ModuleType:
     if TARGET.provider not in library.get_available_providers():
         raise BackendUnavailable(f"ONNX Runtime {library.__version__}: expected {TARGET.provider}, this build has none. {OTHER_BUILD}")
     library.set_default_logger_severity(SILENT)
+    _load_cuda_libraries()
     if hasattr(library, "preload_dlls"):  # from 1.21
         with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find
             library.preload_dlls()
@@ -81,7 +91,9 @@ class OnnxRuntimeCudaGraph:
 
     def __init__(self, library: ModuleType, bundle: Bundle, spec: GraphSpec, place: Place) -> None:
         stream = {"user_compute_stream": str(place.cuda_stream)} if TARGET.takes_stream else {}
-        session = open_session(library, bundle, spec, library.SessionOptions(), (TARGET.provider, TARGET.options | stream))
+        options = library.SessionOptions()
+        options.use_deterministic_compute = True
+        session = open_session(library, bundle, spec, options, (TARGET.provider, TARGET.options | stream))
         if TARGET.provider not in session.get_providers():  # it does not say so by itself
             raise BackendUnavailable(
                 f"{bundle.path / spec.file}: expected ONNX Runtime {library.__version__} to run it by {TARGET.provider}, it took "
@@ -153,13 +165,26 @@ class _Binding:
             self._addresses[name] = array.address
 
 
+def _load_cuda_libraries() -> None:
+    """CUDA and cuDNN from wherever on Python's path pip put them: ONNX Runtime looks for them beside itself alone."""
+    for name in CUDA_LIBRARIES:
+        found: dict[str, Path] = {}
+        for file in (file for entry in sys.path for file in Path(entry).resolve().glob(f"nvidia/*/lib/{name}.so.*")):
+            found.setdefault(file.name, file)  # the first on the path, as with modules
+        for file in found.values():
+            with contextlib.suppress(OSError):  # what is missing in the end, `_missing_library` names
+                ctypes.CDLL(str(file))
+
+
 def _missing_library(library: ModuleType) -> str | None:
-    """What the CUDA provider cannot be loaded for; ONNX Runtime itself tells only its log."""
+    """What the CUDA provider cannot be loaded for, or run without; ONNX Runtime itself tells only its log."""
     folder = Path(library.__file__ or "").parent / "capi"
+    providers = [folder / f"libonnxruntime_providers_{name}.so" for name in ("shared", "cuda")]
     try:
-        for name in ("shared", "cuda"):
-            if (folder / f"libonnxruntime_providers_{name}.so").exists():
-                ctypes.CDLL(str(folder / f"libonnxruntime_providers_{name}.so"))
+        for file in (file for file in providers if file.exists()):
+            ctypes.CDLL(str(file))
+        if providers[-1].exists():
+            ctypes.CDLL(CUDNN)  # from 1.31 it loads this one by itself, at the first convolution
     except OSError as error:
         return str(error)
     return None

@@ -5,6 +5,7 @@ Every line of it runs once. What it measures here means nothing, and must not ge
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -19,13 +20,16 @@ from typing import Any
 import pytest
 
 from benchmarks.gpu_check.findings import Findings, read_findings
+from benchmarks.gpu_check.machine import facts_of
 from benchmarks.gpu_check.model import make_bundle
-from benchmarks.gpu_check.packages import ESSENTIAL, missing_essentials
-from benchmarks.gpu_check.plan import plan
-from benchmarks.gpu_check.process import run_part
+from benchmarks.gpu_check.packages import ESSENTIAL, missing_essentials, why_not
+from benchmarks.gpu_check.plan import PlannedPart, plan
+from benchmarks.gpu_check.process import Ended, run_part
 from benchmarks.gpu_check.report import NotRun, Part, Report, results_file
 from benchmarks.gpu_check.settings import FULL, TOY, decode_settings, encode_settings
+from benchmarks.gpu_check.suite import SUITES
 from benchmarks.rows import RESULTS, Row
+from edge_runtime.devices.gpu import Gpu
 from edge_runtime.errors import ConfigError
 from export.build_choice import EngineSettings
 from tests.kit.commands import ROOT, Finished, environment
@@ -94,7 +98,8 @@ def test_the_whole_check_runs_and_its_figures_are_those_of_the_table(check: Chec
     assert (finished.code, finished.err) == (0, "")
     assert found["has_finished"] is True and found["failed_tests"] == []
     assert found["gpu"] == {"name": "stand-in GPU", "sm": 87} and found["versions"]["numpy"].startswith("numpy ")
-    assert {"what": "engines of tensorrt-rtx", "because": "not installed: tensorrt-rtx-cu13"} in found["not_run"]
+    [because] = [thing["because"] for thing in found["not_run"] if thing["what"] == "engines of tensorrt-rtx"]
+    assert because.startswith("cannot be imported: tensorrt-rtx-cu13 (ModuleNotFoundError: import of tensorrt_rtx halted")
     rows = {row["what"]: row for row in found["rows"]}
     assert len(rows) == len(found["rows"])  # each is said once
     assert all(row.keys() == {"what", "got", "reach", "unit", "better", "how"} and row["how"] for row in found["rows"])
@@ -102,7 +107,8 @@ def test_the_whole_check_runs_and_its_figures_are_those_of_the_table(check: Chec
     assert reaches == REACHES
     for what in (what for what in reaches if what.startswith(("CUDA", "tensorrt, allocations", "onnxruntime, allocations"))):
         assert rows[what]["got"] <= rows[what]["reach"], rows[what]
-    assert rows["tensorrt, single frame"]["got"] > 0 and rows["PyTorch eager, TF32 on, frame beside tensorrt"]["got"] > 0
+    assert 0 < rows["tensorrt, picture to the GPU"]["got"] < 1e3 * rows["tensorrt, single frame"]["got"]
+    assert rows["PyTorch eager, TF32 on, frame beside tensorrt"]["got"] > 0
 
 
 REACHES: dict[str, tuple[float, str, str]] = {
@@ -123,6 +129,8 @@ for backend in ("tensorrt", "onnxruntime"):
         f"torch.compile fp16 ÷ frame through {backend}": (1.2, "ratio", "higher"),
         f"torch.compile fp16, reduce-overhead ÷ frame through {backend}": (1.2, "ratio", "higher"),
     }
+    for variant in ("PyTorch eager, TF32 on", "PyTorch eager, TF32 off", "torch.compile fp16", "torch.compile fp16, reduce-overhead"):
+        REACHES[f"{variant} against {backend}, difference of PSNR"] = (0.1, "dB", "lower")
 
 
 @pytest.mark.stand_in
@@ -167,20 +175,37 @@ def test_without_a_gpu_one_line_says_so() -> None:
 
 
 def test_all_that_is_missing_is_named_at_once() -> None:
-    assert missing_essentials(lambda module: True) is None
-    message = missing_essentials(lambda module: module not in {"msgspec", "cv2", "pycuda"})
+    assert missing_essentials(lambda module: None) is None
+    message = missing_essentials(lambda module: "No such thing" if module in {"msgspec", "cv2", "pycuda"} else None)
     assert message is not None
-    assert "expected the modules msgspec, cv2, pycuda, not here" in message
+    assert "cannot import msgspec (No such thing), cv2 (No such thing), pycuda (No such thing). Install them:" in message
     assert message.endswith("pip install msgspec opencv-python-headless pycuda")
 
 
-def test_packages_are_looked_for_before_anything_else_is_imported() -> None:
+def test_packages_are_looked_for_before_anything_else_is_imported(tmp_path: Path) -> None:
     """With none of them importable, the message comes all the same."""
     hidden = f"import sys; sys.modules.update(dict.fromkeys({[package.module for package in ESSENTIAL]}))"
-    script = f"{hidden}\nfrom benchmarks.gpu_check.__main__ import main\nsys.exit(main([]))"
-    process = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    (tmp_path / "sitecustomize.py").write_text(hidden)
+    command = [sys.executable, "-m", "benchmarks.gpu_check"]
+    variables = environment() | {"PYTHONPATH": str(tmp_path)}
+    process = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=60, check=False)
     assert process.returncode == 1
-    assert process.stderr.startswith("error: gpu-check: expected the modules numpy, msgspec,") and process.stderr.count("\n") == 1
+    assert process.stderr.startswith("error: gpu-check: expected modules that can be imported, cannot import numpy (")
+    assert process.stderr.count("\n") == 1 and "pip install numpy msgspec" in process.stderr
+
+
+def test_a_package_that_lacks_what_it_needs_or_crashes_is_not_taken_for_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As onnx without protobuf."""
+    (tmp_path / "planted_half.py").write_text("import planted_protobuf")
+    (tmp_path / "planted_crash.py").write_text("import os; os.abort()")
+    (tmp_path / "planted_whole.py").write_text("")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert why_not("planted_whole") is None
+    assert why_not("planted_half") == "ModuleNotFoundError: No module named 'planted_protobuf'"
+    assert why_not("planted_crash") == "importing it ends the process by signal 6"
+    [part] = [part for part in plan(FULL) if part.name == "model"]
+    lacking = part.missing(lambda module: why_not("planted_half") if module == "onnx" else None)
+    assert {package.pip: reason for package, reason in lacking.items()} == {"onnx": why_not("planted_half")}
 
 
 def test_a_part_that_crashes_or_hangs_is_told_from_one_that_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,7 +258,7 @@ def test_a_suite_tells_every_failure_and_every_reason_for_a_skip(tmp_path: Path)
     (tmp_path / "test_planted.py").write_text(SUITE)
     script = (
         "import sys; from pathlib import Path; from benchmarks.gpu_check import suite; from benchmarks.gpu_check.findings import Findings\n"
-        "suite.FOLDERS['hardware'] = sys.argv[1]\n"
+        "suite.SUITES['hardware'] = [sys.argv[1]]\n"
         "suite.measure(None, Path(sys.argv[1]), Findings(Path(sys.argv[1]) / 'found.jsonl'), 'hardware')"
     )
     # The checkout's configuration, the planted tests: as if they lay in tests/.
@@ -245,6 +270,7 @@ def test_a_suite_tells_every_failure_and_every_reason_for_a_skip(tmp_path: Path)
     assert process.returncode == 0, process.stdout + process.stderr
     found = read_findings(tmp_path / "found.jsonl")
     assert [(row.what, row.got) for row in found.rows] == [
+        ("a figure", 7),
         ("hardware suite, tests that failed", 2),
         ("hardware suite, tests that passed", 1),
     ]
@@ -257,7 +283,7 @@ def test_a_suite_tells_every_failure_and_every_reason_for_a_skip(tmp_path: Path)
 SUITE = """
 import pytest
 
-def test_that_passes(): pass
+def test_that_passes(record_property): record_property("row", ("a figure", 7, "frames", "so"))
 def test_that_fails(): assert 1 == 2
 def test_that_is_skipped(): pytest.skip("not for today")
 @pytest.mark.stand_in
@@ -281,6 +307,42 @@ def test_the_file_is_written_anew_after_every_part(tmp_path: Path) -> None:
     report.write()
     assert json.loads(report.path.read_text())["parts"][1] == {"name": "two", "outcome": "out of time", "seconds": 9.0, "text": "text"}
     assert report.has_failed and list(tmp_path.iterdir()) == [report.path]
+
+
+@pytest.mark.parametrize(("left_s", "outcome", "has_failed"), [(60.0, "cut short", False), (400.0, "out of time", True)])
+def test_a_part_that_the_whole_checks_time_ends_is_no_failure(
+    left_s: float, outcome: str, has_failed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_module = importlib.import_module("benchmarks.gpu_check.check")
+    monkeypatch.setattr(check_module, "run_part", lambda name, settings, work, limit_s: Ended("out of time", limit_s, "so far"))
+    report = Report(tmp_path / "gpu.json", {}, 510.0, parts=[Part("kernels", "done", 1.0)])
+    check_module._run(PlannedPart("suite:detector", "the detector suite", 300, 30), report, TOY, tmp_path, left_s)
+    assert (report.parts[-1].outcome, report.has_failed) == (outcome, has_failed)
+    assert report.not_run == ([] if has_failed else [NotRun("the detector suite", "the check's time limit ended it after 60 s")])
+
+
+def test_engines_are_built_in_no_suite_but_their_own() -> None:
+    """They take minutes on a small device; what needs none is told before."""
+    collect = [sys.executable, "-m", "pytest", "--collect-only", "-q"]
+    hardware, detector = (
+        subprocess.run(
+            [*collect, *SUITES[name]], cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=120, check=True
+        ).stdout
+        for name in ("hardware", "detector")
+    )
+    assert "test_memory_on_gpu.py" in hardware and "test_detector_on_gpu.py" not in hardware
+    assert "test_detector_on_gpu.py" in detector
+    assert {f"suite:{name}" for name in SUITES} <= {part.name for part in plan(FULL)}
+
+
+def test_the_compiler_is_the_one_that_compiles_the_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nvcc = tmp_path / "bin" / "nvcc"
+    nvcc.parent.mkdir()
+    nvcc.write_text("#!/bin/sh\necho 'Cuda compilation tools, release 99.1, V99.1.0'\n")
+    nvcc.chmod(0o755)
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert facts_of(Gpu("a GPU", 87))["cuda"] == {"nvcc": "99.1"}
 
 
 @pytest.mark.parametrize("name", ["stand-in GPU", "Orin (Stand-In)"])

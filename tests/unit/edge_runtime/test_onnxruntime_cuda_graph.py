@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -123,7 +126,7 @@ def test_a_session_that_fell_back_to_the_cpu_is_an_error(toy: Toy) -> None:
     given: dict[str, Any] = {}
 
     def session(content: bytes, options: Any, *, providers: list[Any], enable_fallback: int) -> Any:
-        given["provider"] = providers
+        given["provider"], given["is_deterministic"] = providers, options.use_deterministic_compute
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=enable_fallback)
 
     library = SimpleNamespace(__version__="1.31", SessionOptions=onnxruntime.SessionOptions, InferenceSession=session)
@@ -135,6 +138,7 @@ def test_a_session_that_fell_back_to_the_cpu_is_an_error(toy: Toy) -> None:
         OnnxRuntimeCudaGraph(library, bundle, bundle.precision("fp32").encoder, HostPlace(cuda_stream=1234))
     [(provider, options)] = given["provider"]
     assert provider == "CUDAExecutionProvider" and options["user_compute_stream"] == "1234"
+    assert given["is_deterministic"] is True and options["cudnn_conv_algo_search"] == "HEURISTIC"
 
 
 def planted(monkeypatch: pytest.MonkeyPatch, folder: Path, providers: list[str]) -> SimpleNamespace:
@@ -167,6 +171,44 @@ def test_a_missing_library_of_cuda_is_named_and_nothing_is_printed(
     with pytest.raises(BackendUnavailable, match=r"CUDAExecutionProvider does not load: .*providers_cuda\.so: .*\[cuda,cudnn\]"):
         load_cuda_provider()
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.fixture
+def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A provider of `onnxruntime`, and in another folder the libraries it needs; named for the test, which they outlive."""
+    first, then, cudnn = (f"lib{tmp_path.name}{name}" for name in ("first", "then", "cudnn"))
+    cuda = tmp_path / "elsewhere" / "nvidia" / "cu13" / "lib"
+    compile_library(cuda / f"{first}.so.13")
+    compile_library(cuda / f"{then}.so.13", cuda / f"{first}.so.13")
+    compile_library(cuda.parents[1] / "cudnn" / "lib" / f"{cudnn}.so.9")
+    compile_library(tmp_path / "beside" / "capi" / "libonnxruntime_providers_cuda.so", cuda / f"{then}.so.13")
+    planted(monkeypatch, tmp_path / "beside", ["CUDAExecutionProvider"])
+    monkeypatch.setattr(onnxruntime_cuda, "CUDA_LIBRARIES", (first, then, cudnn))
+    monkeypatch.setattr(onnxruntime_cuda, "CUDNN", f"{cudnn}.so.9")
+    return tmp_path / "elsewhere"
+
+
+def compile_library(path: Path, *needs: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    command = ["g++", "-shared", "-x", "c++", "/dev/null", "-x", "none", "-Wl,--no-as-needed", f"-Wl,-soname,{path.name}", "-o", path]
+    subprocess.run([*command, *needs], check=True, timeout=60)
+
+
+@pytest.mark.cxx
+def test_libraries_of_cuda_are_found_in_any_folder_of_packages(packages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where ONNX Runtime lies in one folder, and PyTorch brought CUDA and cuDNN into another."""
+    with pytest.raises(BackendUnavailable, match=r"does not load: lib\S+then\.so\.13: cannot open shared object file"):
+        load_cuda_provider()
+    monkeypatch.setattr(sys, "path", [*sys.path, str(packages)])
+    assert load_cuda_provider().__version__ == "1.31"
+
+
+@pytest.mark.cxx
+def test_a_missing_cudnn_is_named_although_the_provider_loads(packages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(packages / "nvidia" / "cudnn")
+    monkeypatch.setattr(sys, "path", [*sys.path, str(packages)])
+    with pytest.raises(BackendUnavailable, match=r"does not load: lib\S+cudnn\.so\.9: .*\[cuda,cudnn\]"):
+        load_cuda_provider()
 
 
 def test_a_provider_that_loads_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

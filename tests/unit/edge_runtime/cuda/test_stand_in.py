@@ -58,9 +58,10 @@ def test_copies_run_no_sooner_than_they_must(gpu: Gpu) -> None:
 def test_a_copy_of_pageable_memory_may_be_on_its_way_when_the_call_returns(gpu: Gpu) -> None:
     import pycuda.driver as cuda
 
-    pinned, address, event = gpu.allocate_pinned(4), gpu.allocate(4), gpu.event()
+    pinned, event = gpu.allocate_pinned(4), gpu.event()
     seen = {}
     for name, upload in (("driver", cuda.memcpy_htod), ("ours", gpu.upload)):
+        address = gpu.allocate(4)
         gpu.fill(address, 0.0, 1)
         gpu.synchronize()
         upload(address, np.full(4, 7, np.uint8))

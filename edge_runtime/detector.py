@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -64,6 +65,9 @@ class Device(Protocol):
     def fetch(self, rows: Sequence[Arrays]) -> Fetched:
         """Begin to bring rows to the host. Any number may be on their way."""
 
+    def close(self) -> None:
+        """Wait for all work and free everything, in the thread that opened it. A second time it does nothing."""
+
     def mark(self) -> Mark:
         """This point in the work, for `ms_between`."""
 
@@ -114,7 +118,7 @@ class Submitted:
 
 
 class Detector:
-    """A bundle, loaded in an engine on a device.
+    """A bundle, loaded in an engine on a device. To be closed, or used in a `with`.
 
     Attributes:
         bundle, precision, backend, device: what it runs, and on what.
@@ -130,8 +134,7 @@ class Detector:
         self.device = loaded.device
         self.threshold = calibrated.threshold.score if threshold is None else threshold
         self.keeps_error_maps = False
-        self._encoder = loaded.encoder
-        self._decoder = loaded.decoder
+        self._graphs: tuple[Graph, Graph] | None = (loaded.encoder, loaded.decoder)
         self._scale = calibrated.score_scale
         self._largest_batch = loaded.largest_batch
         self._reads = tuple(pool.read for pool in bundle.manifest.pools if pool.read is not None)
@@ -149,6 +152,9 @@ class Detector:
         threads: int | None = None,
     ) -> Detector:
         """Load a bundle's graphs. On the CPU this holds the process's BLAS libraries to one thread; see `HostDevice`.
+
+        On a GPU, the detector and its streams belong to the thread that opens it: used or closed in another, they raise BackendError, and
+        when that thread ends they are closed.
 
         Args:
             precision: `auto`, or one that the bundle has: `fp32`, `fp16`, `int8`. `auto` is fp32 on the CPU; on a GPU it is fp16
@@ -169,6 +175,21 @@ class Detector:
             raise ConfigError(f"threshold: expected a number, got {threshold}.")
         return cls(bundle, load(bundle, precision=precision, backend=backend, device=device, threads=threads), threshold)
 
+    def __enter__(self) -> Detector:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Wait for all work and free the graphs and the device; its streams cannot be used any more. A second time it does nothing.
+
+        Raises:
+            BackendError: on a GPU, this is not the thread that opened it.
+        """
+        self._graphs = None  # what engines made goes before the device that they use
+        self.device.close()
+
     def open_stream(self, name: str = "camera") -> Stream:
         """A new camera: an empty window, and a memory bank of its own with the shipped items."""
         return self.device.open_stream(self.bundle, name, smoothing_frames=self._scale.smoothing_frames)
@@ -185,7 +206,7 @@ class Detector:
         Raises:
             ShapeError: a frame is not (H, W, 3) uint8.
             ConfigError: two frames of one stream.
-            BackendError: an engine failed, or its scores are not finite.
+            BackendError: an engine failed, its scores are not finite, or the detector was closed.
         """
         return self.collect(self.submit(batch))
 
@@ -196,26 +217,33 @@ class Detector:
         """
         if len({id(stream) for stream, _ in batch}) < len(batch):
             raise ConfigError("step: expected at most one frame of each stream, got two of one. Call it once for each frame.")
+        graphs = self._opened()
         begun = self.device.mark()
         rows = tuple(_push(stream, frame) for stream, frame in batch)
         has_preprocessed = self.device.mark()
         ready = [position for position, row in enumerate(rows) if row.target is not None]
         size = self._largest_batch or max(len(ready), 1)
-        groups = tuple(self._submit(rows, tuple(ready[at : at + size])) for at in range(0, len(ready), size))
+        groups = tuple(self._submit(graphs, rows, tuple(ready[at : at + size])) for at in range(0, len(ready), size))
         return Submitted(rows, groups, (begun, has_preprocessed))
 
-    def _submit(self, rows: Sequence[Row], positions: tuple[int, ...]) -> Group:
+    def _opened(self) -> tuple[Graph, Graph]:
+        if self._graphs is None:
+            raise BackendError(f"{self.bundle.path}: expected an open detector, it was closed. Open a new one.")
+        return self._graphs
+
+    def _submit(self, graphs: tuple[Graph, Graph], rows: Sequence[Row], positions: tuple[int, ...]) -> Group:
         """Encoder, read, decoder, gate and update for streams with a full window."""
-        device, streams = self.device, [rows[position].stream for position in positions]
+        (encoder, decoder), device = graphs, self.device
+        streams = [rows[position].stream for position in positions]
         started = device.mark()
         windows = device.stack([stream.ring.view(stream.window.start) for stream in streams])
-        encoded = self._encoder.run(windows)
+        encoded = encoder.run(windows)
         has_encoded = device.mark()
         queries = device.unstack(encoded)
         reads = [stream.bank.read(query) for stream, query in zip(streams, queries, strict=True)]
         has_read = device.mark()
         mixed = device.stack([{name: read[name] for name in self._reads} for read in reads])
-        decoded = self._decoder.run({**windows, **encoded, **mixed})
+        decoded = decoder.run({**windows, **encoded, **mixed})
         has_decoded = device.mark()
         results = device.unstack({name: decoded[name] for name in self._wanted})
         updates = [stream.bank.update(*row) for stream, *row in zip(streams, queries, results, strict=True)]

@@ -30,6 +30,10 @@ ON_GPU, ON_CPU = ("fp16", "fp32"), ("fp32", "fp16")
 log = logging.getLogger(__name__)
 
 
+class _DeviceUnavailable(BackendUnavailable):
+    """A GPU is there, and what runs graphs on it, but the device does not open."""
+
+
 @dataclass(frozen=True)
 class Loaded:
     """A bundle's graphs, ready to run.
@@ -50,7 +54,8 @@ class Loaded:
 def load(bundle: Bundle, *, precision: str = "auto", backend: str = "auto", device: str = "auto", threads: int | None = None) -> Loaded:
     """Load both graphs of a bundle on a device.
 
-    What `auto` passed over is logged: as a warning where something is there and does not work, such as an engine for another GPU.
+    What `auto` passed over is logged: as a warning where something is there and does not work, such as an engine for another GPU, or a
+    GPU for which the kernels do not compile.
 
     Args:
         precision: `auto`, or one that the bundle has.
@@ -192,7 +197,10 @@ def _opening_cuda() -> Iterator[CudaDevice]:
     """The CUDA device, to load graphs on; it is closed where they do not load."""
     from edge_runtime.devices.cuda.device import CudaDevice
 
-    device = CudaDevice()
+    try:
+        device = CudaDevice()
+    except BackendUnavailable as error:
+        raise _DeviceUnavailable(str(error)) from error
     try:
         yield device
     except BaseException:
@@ -217,9 +225,9 @@ def _largest_batch(specs: tuple[GraphSpec, ...]) -> int | None:
 
 
 def _tell(bundle: Bundle, loaded: Loaded, passed_over: list[BackendError | BundleError]) -> None:
-    broken = [error for error in passed_over if isinstance(error, EngineMismatch) or type(error) is BackendError]
-    for error in broken:
-        log.warning("%s", error)
+    broken = [error for error in passed_over if isinstance(error, EngineMismatch | _DeviceUnavailable) or type(error) is BackendError]
+    for reason in dict.fromkeys(map(str, broken)):
+        log.warning("%s", reason)
     missing = dict.fromkeys(str(error) for error in passed_over if error not in broken)
     took = f"{bundle.manifest.name}: {loaded.precision} graphs in {loaded.backend} on {loaded.device.name}"
     log.log(logging.INFO if passed_over else logging.DEBUG, "%s", " ".join([f"{took}.", *missing]))

@@ -148,11 +148,10 @@ class OnDevice:
         self._arrays: dict[str, DeviceArray] = {}
 
     def put(self, arrays: Mapping[str, np.ndarray]) -> dict[str, DeviceArray]:
-        """Copy arrays there, by name; all work with what was there before must be done."""
-        import pycuda.driver as cuda
-
+        """Copy arrays there, by name, after all work with what was there before. This waits for the GPU."""
         for name, array in arrays.items():
-            if name not in self._arrays:
+            if name in self._arrays:
+                self._device.overwrite(self._arrays[name], array)
+            else:
                 self._arrays[name] = self._device.upload(array)
-            cuda.memcpy_htod(self._arrays[name].address, np.ascontiguousarray(array))
         return {name: self._arrays[name] for name in arrays}

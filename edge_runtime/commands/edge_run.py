@@ -108,6 +108,7 @@ def _run(arguments: argparse.Namespace) -> int:
     print(f"{bundle.manifest.name} ({detector.precision}, {where}): {_describe_threshold(detector, arguments)}", file=sys.stderr)
     lost: list[SinkError] = []
     with ExitStack() as stack:
+        stack.enter_context(detector)
         # Under systemd the line of state goes there instead of filling the journal.
         progress = stack.enter_context(LiveProgress(source.frame_count, service.status if service.is_there else None))
         sinks = open_sinks(arguments, source, stream.name)

@@ -59,6 +59,9 @@ class HostDevice:
         """To the host: they are there."""
         return HostFetched(rows)
 
+    def close(self) -> None:
+        """There is nothing to free."""
+
     def mark(self) -> float:
         """Now, in seconds."""
         return perf_counter()

@@ -12,6 +12,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +46,7 @@ def compiled_kernels(sm: int, *, sources: Path = KERNELS) -> bytes:
         sources: the folder with kernels.cu and what it includes.
 
     Raises:
-        BackendUnavailable: nvcc is missing, or does not compile for this architecture.
+        BackendUnavailable: nvcc is missing, does not compile for this architecture, or has no folder to write to.
     """
     nvcc = find_nvcc()
     if nvcc is None:
@@ -57,11 +59,11 @@ def compiled_kernels(sm: int, *, sources: Path = KERNELS) -> bytes:
         return kept.read_bytes()
     except OSError:
         log.info("compiling CUDA kernels for sm_%d with %s, once", sm, nvcc)
-    cubin = _compile(nvcc, sm, sources)
+    with _scratch(kept.parent) as scratch:
+        cubin = _compile(nvcc, sm, sources, scratch)
     try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(kept, cubin)
-    except (OSError, SinkError) as error:
+    except SinkError as error:
         log.warning("compiled kernels cannot be kept, so that every start compiles them again: %s", error)
     return cubin
 
@@ -77,16 +79,41 @@ def find_nvcc() -> Path | None:
     return next((home / "bin/nvcc" for home in homes if os.access(home / "bin/nvcc", os.X_OK)), None)
 
 
-def _compile(nvcc: Path, sm: int, sources: Path) -> bytes:
-    with tempfile.TemporaryDirectory(prefix="edge-runtime-") as folder:
-        out = Path(folder) / "kernels.cubin"
-        said = _run([str(nvcc), "-cubin", f"-arch=sm_{sm}", *FLAGS, "-o", str(out), str(sources / "kernels.cu")])
-        if not out.exists():
-            raise BackendUnavailable(
-                f"{nvcc}: expected it to compile {sources / 'kernels.cu'} for sm_{sm}, it says: {_complaint(said)}. "
-                "It needs g++ (sudo apt-get install g++) and must know this GPU: a newer GPU wants a newer CUDA toolkit."
-            )
-        return out.read_bytes()
+@contextmanager
+def _scratch(beside: Path) -> Iterator[Path]:
+    """A folder for what nvcc leaves between its steps: in the cache, where it can be written, else in the system's.
+
+    /tmp may be closed to a service, and nvcc looks nowhere else by itself.
+    """
+    try:
+        beside.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.TemporaryDirectory(prefix=".compiling-", dir=beside)
+    except OSError:
+        folder = _temporary_folder(beside)
+    with folder as name:
+        yield Path(name)
+
+
+def _temporary_folder(beside: Path) -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="edge-runtime-")
+    except OSError as error:
+        raise BackendUnavailable(
+            f"{beside}: expected a folder that can be written, or one for temporary files, to compile the kernels in, got: {error}. "
+            "Set XDG_CACHE_HOME or TMPDIR to one."
+        ) from error
+
+
+def _compile(nvcc: Path, sm: int, sources: Path, scratch: Path) -> bytes:
+    out = scratch / "kernels.cubin"
+    said = _run([str(nvcc), "-cubin", f"-arch=sm_{sm}", *FLAGS, "-o", str(out), str(sources / "kernels.cu")], TMPDIR=str(scratch))
+    if not out.exists():
+        raise BackendUnavailable(
+            f"{nvcc}: expected it to compile {sources / 'kernels.cu'} for sm_{sm}, it says: {_complaint(said)}. "
+            f"It needs g++ (sudo apt-get install g++) and room in {scratch.parent}, and must know this GPU: a newer GPU wants a newer "
+            "CUDA toolkit."
+        )
+    return out.read_bytes()
 
 
 def _key(nvcc: Path, sources: Path) -> str:
@@ -96,10 +123,10 @@ def _key(nvcc: Path, sources: Path) -> str:
     return digest.hexdigest()[:32]
 
 
-def _run(command: list[str]) -> str:
+def _run(command: list[str], **environment: str) -> str:
     """All that a command says, whether it succeeds or not."""
     try:
-        finished = subprocess.run(command, **QUIETLY)  # noqa: S603  (the compiler that the user installed, and no shell)
+        finished = subprocess.run(command, env=os.environ | environment, **QUIETLY)  # noqa: S603  (the compiler that the user installed, and no shell)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BackendUnavailable(f"{command[0]}: expected to run nvcc, got: {error}. Reinstall the CUDA toolkit.") from error
     return str(finished.stdout)

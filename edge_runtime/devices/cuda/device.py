@@ -17,6 +17,7 @@ from edge_runtime.devices.cuda.driver import Event, Gpu
 from edge_runtime.devices.cuda.frame_upload import FrameUpload
 from edge_runtime.devices.cuda.results import CudaFetched, Results
 from edge_runtime.devices.cuda.ring import CudaRing, ring_nbytes
+from edge_runtime.errors import ShapeError
 from edge_runtime.preprocess import InputSpec
 from edge_runtime.score_scale import MovingAverage
 from edge_runtime.stream import Arrays, Stream
@@ -28,8 +29,9 @@ __all__ = ["CudaDevice", "CudaMark"]
 class CudaDevice:
     """Windows and memory banks on an NVIDIA GPU; arrays are `DeviceArray`s.
 
-    It belongs to the thread that makes it. All work is queued and done in the order in which it is asked for, on one stream that
-    engines share; only pictures go up beside it. Memory is taken when streams open and on the first frames, none after that.
+    It belongs to the thread that makes it, and is closed when that ends, if not before. All work is queued and done in the order in
+    which it is asked for, on one stream that engines share; only pictures go up beside it. Memory is taken when streams open and on
+    the first frames, none after that.
 
     Args:
         ordinal: which GPU.
@@ -49,11 +51,11 @@ class CudaDevice:
 
     def __init__(self, ordinal: int = 0) -> None:
         self._gpu = Gpu(ordinal)
-        self._close = finalize(self, self._gpu.close)
+        finalize(self, self._gpu.let_go)
         try:
             self._gpu.load(compiled_kernels(self._gpu.sm))
         except BaseException:
-            self._close()
+            self._gpu.close()
             raise
         self.gpu = self._gpu.name
         self.sm = self._gpu.sm
@@ -73,8 +75,12 @@ class CudaDevice:
         self.close()
 
     def close(self) -> None:
-        """Wait for all work and free everything. Streams and arrays of this device cannot be used any more."""
-        self._close()
+        """Wait for all work and free everything. Streams and arrays of this device cannot be used any more.
+
+        Raises:
+            BackendError: this is not the thread that made it.
+        """
+        self._gpu.close()
 
     def allocate(self, shape: tuple[int, ...], dtype: np.dtype) -> DeviceArray:
         """Room for an array, at a multiple of 256 bytes; it lives as long as the device.
@@ -90,6 +96,19 @@ class CudaDevice:
         copy = self.allocate(array.shape, array.dtype)
         self._gpu.upload(copy.address, array)
         return copy
+
+    def overwrite(self, there: DeviceArray, array: np.ndarray) -> None:
+        """Copy an array over another of its size, which this device has. This waits for the GPU.
+
+        Raises:
+            ShapeError: they differ in shape or type.
+        """
+        if (array.shape, array.dtype) != (there.shape, there.dtype):
+            raise ShapeError(
+                f"{self.gpu}: expected {there.shape} {there.dtype} to overwrite what is there, got {array.shape} {array.dtype}. "
+                "Upload it instead."
+            )
+        self._gpu.upload(there.address, array)
 
     def download(self, array: DeviceArray) -> np.ndarray:
         """A copy on the host. This waits for the GPU."""

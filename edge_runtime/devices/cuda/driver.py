@@ -7,16 +7,20 @@ where it says so.
 from __future__ import annotations
 
 import struct
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from ctypes import byref, c_void_p
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
+from weakref import finalize
 
 import numpy as np
 
 from edge_runtime.devices.cuda.launch import Launch
 from edge_runtime.devices.cuda.library import pycuda_driver, reason
+from edge_runtime.devices.gpu import cuda_driver
 from edge_runtime.errors import BackendError, BackendUnavailable
 
 __all__ = ["CudaStream", "Event", "Gpu", "Pinned", "PreparedLaunch"]
@@ -69,10 +73,15 @@ def _reporting(method: Callable[Concatenate[Gpu, Arguments], Result]) -> Callabl
     return run
 
 
+class _Thread:
+    """Stands for the thread that makes it, and goes when that ends."""
+
+
 class Gpu:
     """The primary context of a GPU, which engines and other libraries share; current in the thread that makes this, and only used there.
 
-    All methods raise BackendError where the driver refuses, or tells that work failed which was queued before.
+    It is closed when that thread ends, if not before. All methods raise BackendError where the driver refuses, or tells that work
+    failed which was queued before, and in any other thread.
 
     Attributes:
         name: as the driver says it.
@@ -100,19 +109,26 @@ class Gpu:
                 "Look at nvidia-smi (on a Jetson: tegrastats), or use --device cpu."
             ) from error
         self.sm = 10 * major + minor
-        self._context.push()
-        self.compute: CudaStream = cuda.Stream(NON_BLOCKING)
-        self.copying: CudaStream = cuda.Stream(NON_BLOCKING)
         self._memory: dict[int, Any] = {}  # allocations by address
         self._pinned: dict[int, Any] = {}
         self._events: list[Event] = []
         self._module: Any = None
         self._functions: dict[str, Callable[..., None]] = {}  # by kernel, to be called with a prepared launch
+        self._thread = threading.get_ident()
+        self._of_thread = threading.local()
+        self._of_thread.end = _Thread()
+        # A thread that ends with a context in pycuda's stack aborts the process.
+        self._at_threads_end = finalize(self._of_thread.end, self.let_go)
+        self._context.push()
+        self.compute: CudaStream = cuda.Stream(NON_BLOCKING)
+        self.copying: CudaStream = cuda.Stream(NON_BLOCKING)
 
     def close(self) -> None:
-        """Wait for all work, free everything and let go of the context; in the thread that made this. A second time it does nothing."""
+        """Wait for all work, free everything and let go of the context. A second time it does nothing."""
         if self._context is None:
             return
+        self.check_open()
+        self._at_threads_end.detach()
         with suppress(self._cuda.Error):  # what failed was said, or nobody waits for it
             self._cuda.Context.synchronize()
         self._functions.clear()
@@ -125,15 +141,28 @@ class Gpu:
         self._memory.clear()
         self._pinned.clear()
         context, self._context = self._context, None
-        context.pop()
+        # pycuda's own pop would have detach push the context again, to stay current after it is released.
+        driver = cuda_driver()
+        if driver is not None:
+            driver.cuCtxPopCurrent_v2(byref(c_void_p()))
         context.detach()
+
+    def let_go(self) -> None:
+        """Close it where nobody has it any more. In another thread this does nothing: it is closed when its own ends."""
+        if threading.get_ident() == self._thread:
+            self.close()
 
     def check_open(self) -> None:
         """Raises:
-        BackendError: it was closed.
+        BackendError: it was closed, or is another thread's.
         """
         if self._context is None:
             raise BackendError(f"{self.name}: expected an open device, it was closed. Open a new one.")
+        if threading.get_ident() != self._thread:
+            raise BackendError(
+                f"{self.name}: expected to be used and closed in the thread that opened it, got thread "
+                f"'{threading.current_thread().name}'. Open a detector in each thread that needs one."
+            )
 
     def load(self, cubin: bytes) -> None:
         """Take the kernels to launch from a cubin.
@@ -256,9 +285,10 @@ class Gpu:
 
     @_reporting
     def upload(self, address: int, array: np.ndarray) -> None:
-        """Any array to the device, after all work so far. This waits."""
+        """Any array to the device, after all work so far and before all that follows. This waits."""
         self._cuda.Context.synchronize()
         self._cuda.memcpy_htod(address, np.ascontiguousarray(array))
+        self._cuda.Context.synchronize()  # the copy may still be on its way, and neither stream waits for it
 
     @_reporting
     def download(self, address: int, out: np.ndarray) -> None:

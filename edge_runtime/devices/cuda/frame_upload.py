@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from edge_runtime.devices.cuda.driver import Event, Gpu, Pinned
+from edge_runtime.errors import BackendError
 
 __all__ = ["FrameUpload"]
 
@@ -74,8 +75,13 @@ class FrameUpload:
         if pinned is None or pinned.host.nbytes < image.nbytes:
             if pinned is not None:
                 self._free(buffer, pinned)
-            buffer.pinned = pinned = gpu.allocate_pinned(image.nbytes)
-            buffer.address = pinned.address if gpu.is_integrated else gpu.allocate(image.nbytes)
+            pinned = gpu.allocate_pinned(image.nbytes)
+            try:
+                buffer.address = pinned.address if gpu.is_integrated else gpu.allocate(image.nbytes)
+            except BackendError:
+                gpu.free_pinned(pinned)
+                raise
+            buffer.pinned = pinned
         buffer.picture = pinned.host[: image.nbytes].reshape(image.shape)
 
     def _free(self, buffer: Buffer, pinned: Pinned) -> None:

@@ -112,9 +112,10 @@ class Results:
     def _with_room(self, pinned: Pinned | None, nbytes: int) -> Pinned:
         if pinned is not None and pinned.host.nbytes >= nbytes:
             return pinned
+        larger = self._gpu.allocate_pinned(max(nbytes, 256))  # if it fails, the slot keeps what it has
         if pinned is not None:
             self._gpu.free_pinned(pinned)
-        return self._gpu.allocate_pinned(max(nbytes, 256))
+        return larger
 
 
 def _taken(rows: Rows, slot: Slot) -> list[Mapping[str, np.ndarray]]:

@@ -28,7 +28,7 @@ COUNTERS = (
     "allocations", "frees", "pinned_allocations", "pinned_frees", "event_creations", "uploads", "uploads_bytes", "downloads",
     "downloads_bytes", "device_copies", "device_copies_bytes", "pageable_copies", "launches", "synchronisations", "event_waits", "leaked",
 )  # fmt: skip
-LIVE = ("live_allocations", "live_pinned", "live_streams", "live_events", "live_modules", "live_contexts")
+LIVE = ("live_allocations", "live_pinned", "live_streams", "live_events", "live_modules", "live_contexts", "current_contexts")
 
 
 class StandIn:
@@ -53,7 +53,7 @@ class StandIn:
         return {name: count for name, count in found.items() if count}
 
     def alive(self) -> dict[str, int]:
-        """What is not released, where there is any."""
+        """What is not released, where there is any, and how many contexts are current in this thread."""
         found = {name: self.count(name) for name in LIVE}
         return {name: count for name, count in found.items() if count}
 
@@ -77,6 +77,10 @@ class StandIn:
         """What GPU this is."""
         for name, value in (("devices", devices), ("sm", sm), ("is_integrated", is_integrated), ("memory_bytes", memory_bytes)):
             self._library.standin_set(name.encode(), int(value))
+
+    def limit_memory(self, memory_bytes: int) -> None:
+        """How much this GPU has from now on, pinned memory with it."""
+        self._library.standin_set(b"memory_bytes", memory_bytes)
 
     def order(self, name: str, *, seed: int = 0) -> None:
         """When queued work runs: one of `ORDERS`."""

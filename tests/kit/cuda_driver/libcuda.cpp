@@ -160,8 +160,11 @@ CUresult check_device(const char *what, CUdeviceptr address, size_t size) {
 }
 
 CUresult check_host(const char *what, const void *pointer) {
-    if (!in_device_range(reinterpret_cast<uintptr_t>(pointer))) return CUDA_SUCCESS;
-    return refuse(CUDA_ERROR_INVALID_VALUE, std::string(what) + ": a device address where a host pointer belongs");
+    if (in_device_range(reinterpret_cast<uintptr_t>(pointer)))
+        return refuse(CUDA_ERROR_INVALID_VALUE, std::string(what) + ": a device address where a host pointer belongs");
+    if (!is_mapped_in_host(reinterpret_cast<uintptr_t>(pointer)))
+        return refuse(CUDA_ERROR_INVALID_VALUE, std::string(what) + ": the host has no memory there any more");
+    return CUDA_SUCCESS;
 }
 
 CUstream_standin *stream_of(CUstream handle) {
@@ -333,7 +336,7 @@ uint64_t standin_counter(const char *name) {
     std::lock_guard<std::recursive_mutex> locked(guard);
     const std::map<std::string, uint64_t> now = {{"live_allocations", live(false)}, {"live_pinned", live(true)},
         {"live_streams", streams.size()}, {"live_events", events.size()}, {"live_modules", modules.size()},
-        {"live_contexts", static_cast<uint64_t>(primary.retained)}};
+        {"live_contexts", static_cast<uint64_t>(primary.retained)}, {"current_contexts", current.size()}};
     auto found = now.find(name);
     return found == now.end() ? counters[name] : found->second;
 }
@@ -512,7 +515,8 @@ CUresult cuMemFreeHost(void *host) {
     return CUDA_SUCCESS;
 }
 
-// Copies. Those of pageable memory are staged at once, as a driver does it, and counted: they are slow.
+// Copies. Those of pageable memory are staged at once, as a driver does it, and counted: they are slow. Even the call that is said to
+// wait, cuMemcpyHtoD, returns when the memory is staged: the rest is left in the default stream, which non-blocking streams do not wait for.
 
 CUresult cuMemcpyHtoDAsync(CUdeviceptr to, const void *from, size_t size, CUstream handle) {
     ENTER();
@@ -569,7 +573,9 @@ CUresult cuMemcpyHtoD(CUdeviceptr to, const void *from, size_t size) {
     count_copy("uploads", size);
     counters["synchronisations"]++;
     drain_default();
-    memcpy(reinterpret_cast<void *>(to), from, size);
+    if (is_pinned_host(from, size)) return sticky == CUDA_SUCCESS ? run_copy(reinterpret_cast<void *>(to), from, size, to, "upload") : sticky;
+    auto staged = std::make_shared<std::vector<char>>(static_cast<const char *>(from), static_cast<const char *>(from) + size);
+    enqueue(&default_stream, {[=] { return run_copy(reinterpret_cast<void *>(to), staged->data(), size, to, "upload"); }, nullptr, nullptr});
     return sticky;
 }
 

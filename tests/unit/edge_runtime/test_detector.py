@@ -214,6 +214,15 @@ def test_a_precision_the_bundle_does_not_have_is_an_error(toy: Toy) -> None:
         Detector.open(toy("one_pool"), precision="fp16")
 
 
+def test_a_closed_detector_says_so_and_may_be_closed_again(toy: Toy) -> None:
+    with Detector.open(toy("one_pool")) as detector:
+        stream = detector.open_stream()
+        assert detector.step([(stream, frames_of(1)[0])]) == [None]
+    detector.close()
+    with pytest.raises(BackendError, match=r"expected an open detector, it was closed\. Open a new one\."):
+        detector.step([(stream, frames_of(2)[1])])
+
+
 def with_broken_decoder(bundle: Bundle) -> Bundle:
     """The bundle with every weight of its decoder not a number."""
     path = bundle.path / "decoder.fp32.onnx"

@@ -229,7 +229,20 @@ def test_a_missing_pycuda_is_said_once_with_its_remedy(machine: Machine, bundle:
     with pytest.raises(BackendUnavailable, match=r"^CUDA: expected the module pycuda[^:]*: pip install 'edge-runtime\[cuda\]'$"):
         load(bundle, device="cuda")
     assert kinds(load(bundle)) == ON_THE_CPU
-    assert said(logging.INFO)[-1].count("pycuda") == 1
+    [warning] = said(logging.WARNING)
+    assert warning.count("pycuda") == 1 and "pycuda" not in said(logging.INFO)[-1]
+
+
+def test_a_gpu_for_which_the_kernels_do_not_compile_is_a_warning_even_without_an_engine(
+    machine: Machine, bundle: Bundle, said: Callable[[int], list[str]]
+) -> None:
+    def refuse() -> object:
+        raise BackendUnavailable("nvcc: expected it to compile kernels.cu for sm_87, it says: fatal: no. It needs g++.")
+
+    machine.runs_onnxruntime_on_the_gpu()
+    machine.opens_device(refuse)
+    assert kinds(load(bundle)) == ON_THE_CPU
+    assert said(logging.WARNING) == ["nvcc: expected it to compile kernels.cu for sm_87, it says: fatal: no. It needs g++."]
 
 
 def test_an_engine_that_does_not_start_is_a_warning_and_its_device_is_closed(

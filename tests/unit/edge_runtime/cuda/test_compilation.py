@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,26 @@ def test_a_cache_that_cannot_be_written_is_said_and_the_kernels_are_there(
     assert "every start compiles them again" in record.getMessage()
 
 
+def test_where_temporary_files_cannot_be_written_nvcc_has_a_folder_in_the_cache(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanting = Compiler(tmp_path / "toolkit", 'cat "$before" > "$TMPDIR/step" && cat "$TMPDIR/step" > "$out"')
+    monkeypatch.setenv("CUDA_HOME", str(wanting.folder))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "closed"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "closed"))
+    assert compiled_kernels(87, sources=wanting.sources) == b"first"
+    [call] = wanting.calls
+    assert f"-o {cache}/" in call
+    assert [path.suffix for path in cache.iterdir()] == [".cubin"]  # what nvcc left is gone
+
+
+def test_where_nothing_can_be_written_it_is_said(nvcc: Compiler, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache.parent.write_text("a file where the folder should be")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "closed"))
+    with pytest.raises(BackendUnavailable, match=r"expected a folder that can be written, .* Set XDG_CACHE_HOME or TMPDIR to one\."):
+        compiled_kernels(87, sources=nvcc.sources)
+
+
 def test_where_nvcc_is_looked_for(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_nvcc() is None
     package = Compiler(tmp_path / "site/nvidia/cu13")
@@ -114,7 +135,7 @@ def test_what_nvcc_complains_of_is_told_and_nothing_is_kept(cache: Path, tmp_pat
         BackendUnavailable, match=r"for sm_200, it says: nvcc fatal   : Unsupported gpu architecture 'sm_200'\. It needs g\+\+"
     ):
         compiled_kernels(200, sources=refusing.sources)
-    assert not cache.exists()
+    assert not any(cache.iterdir())
 
 
 def test_a_compiler_that_does_not_start_is_told(nvcc: Compiler) -> None:

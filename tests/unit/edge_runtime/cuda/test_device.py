@@ -6,6 +6,7 @@ import sys
 import tracemalloc
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from edge_runtime import Bundle, Detector
 from edge_runtime.devices.cuda.array import DeviceArray
 from edge_runtime.devices.cuda.device import CudaDevice
 from edge_runtime.devices.cuda.driver import Gpu
-from edge_runtime.errors import BackendError, BackendUnavailable
+from edge_runtime.devices.cuda.frame_upload import FrameUpload
+from edge_runtime.errors import BackendError, BackendUnavailable, ShapeError
 from edge_runtime.frames import Frame
 from edge_runtime.score import Score
 from edge_runtime.state import StateStore
@@ -372,6 +374,87 @@ def test_closing_frees_everything_and_may_be_repeated(toy: Toy, stand_in: StandI
             call()
 
 
+def test_a_detector_closes_its_device_and_may_be_used_in_a_with(toy: Toy, stand_in: StandIn) -> None:
+    with stand_in_detector(stand_in, toy("one_pool"), CudaDevice()) as detector:
+        stream = detector.open_stream()
+        run(detector, stream, frames_of(7))
+    assert stand_in.alive() == {} and stand_in.count("leaked") == 0
+    detector.close()
+    with pytest.raises(BackendError, match="expected an open detector, it was closed"):
+        detector.step([(stream, frames_of(8)[7])])
+
+
+def in_another_thread(action: Callable[[], None]) -> None:
+    with ThreadPoolExecutor(1, "worker") as pool:
+        pool.submit(action).result()
+
+
+def test_another_thread_is_refused_and_told_so(toy: Toy, stand_in: StandIn, device: CudaDevice) -> None:
+    detector = stand_in_detector(stand_in, toy("one_pool"), device)
+    stream = detector.open_stream()
+    for action in (detector.open_stream, lambda: detector.step([(stream, BASE)]), device.close):
+        with pytest.raises(BackendError, match=r"in the thread that opened it, got thread 'worker_0'\. Open a detector in each thread"):
+            in_another_thread(action)
+    run(detector, detector.open_stream(), frames_of(7))
+
+
+def test_a_device_is_closed_when_its_thread_ends(stand_in: StandIn) -> None:
+    devices: list[CudaDevice] = []
+    in_another_thread(lambda: devices.append(CudaDevice()))
+    assert stand_in.alive() == {} and stand_in.count("leaked") == 0
+    with pytest.raises(BackendError, match="closed"):
+        devices[0].mark()
+
+
+def test_a_device_that_another_thread_drops_lives_until_its_own_ends(stand_in: StandIn) -> None:
+    devices: list[CudaDevice] = []
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(lambda: devices.append(CudaDevice())).result()
+        devices.clear()
+        assert stand_in.count("live_contexts") == 1
+    assert stand_in.alive() == {} and stand_in.count("leaked") == 0
+
+
+def test_where_memory_is_full_results_and_pictures_keep_what_they_have(toy: Toy, stand_in: StandIn, device: CudaDevice) -> None:
+    detector = stand_in_detector(stand_in, toy("one_pool"), device)
+    stream = detector.open_stream()
+    detector.keeps_error_maps = True
+    run(detector, stream, frames_of(6))
+    number, small, large = (device.upload(np.full(count, 3, np.float32)) for count in (1, 100, 1 << 16))
+    stand_in.limit_memory(1)
+    with pytest.raises(BackendError, match="of host memory to pin"):
+        device.fetch([{"number": number, "map": large}])
+    picture = frames_of(1, size=(600, 800))[0]
+    with pytest.raises(BackendError, match="of host memory to pin"):
+        stream.push(picture)
+    stand_in.limit_memory(8 << 30)
+    [values] = device.fetch([{"number": number, "map": small}]).wait()
+    assert values["number"][0] == values["map"][0] == 3
+
+
+def test_a_picture_for_which_the_device_has_no_memory_is_refused_again_and_again(stand_in: StandIn, device: CudaDevice) -> None:
+    upload = FrameUpload(device._gpu)
+    picture = np.zeros((100, 100, 3), np.uint8)
+    stand_in.clear()
+    stand_in.limit_memory(40_000)  # for the pinned half
+    for _ in range(2):
+        with pytest.raises(BackendError, match="of free memory"):
+            upload.begin(picture)
+    assert stand_in.count("live_pinned") == 0
+    stand_in.limit_memory(8 << 30)
+    assert upload.begin(picture)
+    upload.end()
+
+
+def test_an_array_is_overwritten_by_one_of_its_size(device: CudaDevice) -> None:
+    there = device.upload(np.zeros((2, 3), np.float32))
+    device.overwrite(there, np.ones((2, 3), np.float32))
+    assert (device.download(there) == 1).all()
+    for array in (np.ones((3, 3), np.float32), np.ones((2, 3))):
+        with pytest.raises(ShapeError, match=r"expected \(2, 3\) float32 to overwrite"):
+            device.overwrite(there, array)
+
+
 def test_a_device_that_nobody_has_any_more_is_closed(stand_in: StandIn) -> None:
     device = CudaDevice()
     assert stand_in.alive()
@@ -412,5 +495,20 @@ def test_a_program_that_ends_without_closing_ends_cleanly(stand_in: StandIn) -> 
         "from edge_runtime.devices.cuda.device import CudaDevice\n"
         "device = CudaDevice(); device.mark(); print(device.gpu)"
     )
+    assert_ends_cleanly(program)
+
+
+def test_a_program_whose_thread_left_a_device_open_ends_cleanly(stand_in: StandIn) -> None:
+    assert_ends_cleanly(
+        "from tests.kit.cuda_driver.driver import load; load()\n"
+        "from threading import Thread\n"
+        "from edge_runtime.devices.cuda.device import CudaDevice\n"
+        "devices = []\n"
+        "thread = Thread(target=lambda: devices.append(CudaDevice())); thread.start(); thread.join()\n"
+        "print(devices[0].gpu)"
+    )
+
+
+def assert_ends_cleanly(program: str) -> None:
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
     assert (finished.returncode, finished.stdout, finished.stderr) == (0, "stand-in GPU\n", "")

@@ -60,7 +60,7 @@ def test_engines_on_the_device_score_as_onnx_runtime_on_the_cpu(stand_in: StandI
     stand_in.order(order)
     detector = Detector.open(bundle)
     assert (detector.backend, detector.device.name, detector.precision) == ("tensorrt", "cuda", "fp32")
-    assert isinstance(detector._encoder, TensorRtGraph)
+    assert detector._graphs is not None and isinstance(detector._graphs[0], TensorRtGraph)
     there = scores_of(detector, 9)
     assert np.allclose(there, scores_of(Detector.open(bundle, device="cpu", threads=1), 9), rtol=1e-5, atol=1e-6)
     assert len(there) >= 3
@@ -76,7 +76,7 @@ def test_onnx_runtime_on_the_devices_buffers_scores_as_on_the_cpu(
     stand_in.order("early")
     bundle = toy(name)
     detector = Detector.open(bundle)
-    assert isinstance(detector._encoder, OnnxRuntimeCudaGraph)
+    assert detector._graphs is not None and isinstance(detector._graphs[0], OnnxRuntimeCudaGraph)
     assert np.allclose(scores_of(detector, 9), scores_of(Detector.open(bundle, device="cpu", threads=1), 9), rtol=1e-5, atol=1e-6)
 
 

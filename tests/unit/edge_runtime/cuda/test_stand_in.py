@@ -55,6 +55,42 @@ def test_copies_run_no_sooner_than_they_must(gpu: Gpu) -> None:
     assert out.tolist() == [2] * 4
 
 
+def test_a_copy_of_pageable_memory_may_be_on_its_way_when_the_call_returns(gpu: Gpu) -> None:
+    import pycuda.driver as cuda
+
+    pinned, event = gpu.allocate_pinned(4), gpu.event()
+    seen = {}
+    for name, upload in (("driver", cuda.memcpy_htod), ("ours", gpu.upload)):
+        address = gpu.allocate(4)
+        gpu.fill(address, 0.0, 1)
+        gpu.synchronize()
+        upload(address, np.full(4, 7, np.uint8))
+        gpu.copy_down(pinned.host, address)
+        gpu.record(event, gpu.compute)
+        gpu.wait(event)
+        seen[name] = pinned.host.tolist()
+    assert seen == {"driver": [0] * 4, "ours": [7] * 4}
+
+
+def test_freed_pinned_memory_is_gone_for_the_host_too(gpu: Gpu) -> None:
+    pinned, address = gpu.allocate_pinned(4), gpu.allocate(4)
+    gpu.free_pinned(pinned)
+    with pytest.raises(BackendError, match="the host has no memory there any more"):
+        gpu.copy_down(pinned.host, address)
+
+
+def test_no_context_stays_current_whichever_is_closed_first(stand_in: StandIn) -> None:
+    first, second = Gpu(), Gpu()
+    first.close()
+    second.fill(second.allocate(4), 0.0, 1)
+    second.close()
+    first, second = Gpu(), Gpu()
+    second.close()
+    first.fill(first.allocate(4), 0.0, 1)
+    first.close()
+    assert stand_in.alive() == {}
+
+
 def test_streams_know_of_each_other_by_events_only(gpu: Gpu, stand_in: StandIn) -> None:
     pinned, address = gpu.allocate_pinned(8), gpu.allocate(8)
     seen = {}
@@ -109,7 +145,7 @@ def test_nothing_is_done_without_a_context_or_after_it_was_released(stand_in: St
     gpu = Gpu()
     address = gpu.allocate(4)
     gpu.close()
-    with pytest.raises(cuda.Error, match="after the context was released"):
+    with pytest.raises(cuda.Error, match="without a current context"):
         cuda.memset_d32_async(address, 0, 1)
     with pytest.raises(BackendError, match=r"expected an open device, it was closed"):
         gpu.fill(address, 0.0, 1)

@@ -99,12 +99,15 @@ def through_pyav(address: Address, options: CameraOptions) -> Callable[[], PyAvC
         _resolve(address)
         began_s = monotonic()
         try:
-            container = av.open(address.target, options=asked, timeout=(options.open_s, options.stall_s))
+            container = av.open(address.target, options=asked, timeout=(options.open_s, options.stall_s), metadata_errors="replace")
         except av.FFmpegError as error:
             is_late = isinstance(error, av.error.ExitError) or monotonic() - began_s >= NEARLY * options.open_s
             problem = f"expected an answer, got none within {options.open_s:g} s. {CHECK}" if is_late else _problem(error, address)
             # Without the cause: its text is the whole address, password included.
             raise SourceOpenError(f"{address.shown}: {problem}") from None
+        except Exception as error:  # noqa: BLE001  (what PyAV makes of an odd answer)
+            what = type(error).__name__
+            raise SourceOpenError(f"{address.shown}: expected a camera there, got an answer that cannot be read ({what}). {CHECK}") from None
         try:
             stream = _video(container, address)
         except SourceOpenError:

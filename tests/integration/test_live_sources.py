@@ -384,6 +384,23 @@ def test_a_stream_that_cannot_be_shown_is_called_that(media: tuple[str, ...], sa
         opened(camera.uri)
 
 
+def test_a_stream_whose_name_is_no_utf_8_is_opened_all_the_same() -> None:
+    name = "摄像头".encode("gbk")
+    with OddRtsp("m=video 0 RTP/AVP 96", "a=rtpmap:96 NEWEST/90000", name=name) as camera:
+        with pytest.raises(SourceOpenError, match="expected a codec that FFmpeg knows, got another one"):
+            opened(camera.uri)
+
+
+def test_an_answer_that_nobody_foresaw_is_an_error_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("hunter-2-secret")
+
+    monkeypatch.setattr("av.open", fail)
+    with pytest.raises(SourceOpenError, match=r"got an answer that cannot be read \(ValueError\)") as error:
+        opened("rtsp://127.0.0.1:9/camera")
+    assert SECRETS[1] not in str(error.value)
+
+
 def test_a_name_that_nobody_knows_is_called_that() -> None:
     with pytest.raises(SourceOpenError, match="expected a camera there, got 'Name or service not known'"):
         opened("rtsp://no-such-camera.invalid/stream")

@@ -124,8 +124,9 @@ def _resolve(address: Address) -> None:
     """Of a name that nobody knows FFmpeg says `Input/output error`."""
     try:
         socket.getaddrinfo(urlsplit(address.target).hostname, None)
-    except OSError as error:
-        raise SourceOpenError(f"{address.shown}: expected a camera there, got '{error.strerror}'. {CHECK}") from None
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "no name of a host"  # one with an empty or overlong part
+        raise SourceOpenError(f"{address.shown}: expected a camera there, got '{reason}'. {CHECK}") from None
 
 
 def _problem(error: Any, address: Address) -> str:

@@ -73,6 +73,8 @@ class Reader(threading.Thread):
             self._keep_reading()
         except Exception as error:  # noqa: BLE001  (told by `failure`: a thread has no caller to raise to)
             self.failure = error
+            if not self._stopping.is_set():
+                self._hand_over.change(state="waiting", last_error=f"the reader failed ({type(error).__name__})")
 
     def _keep_reading(self) -> None:
         waits = waits_s()

@@ -406,6 +406,13 @@ def test_a_name_that_nobody_knows_is_called_that() -> None:
         opened("rtsp://no-such-camera.invalid/stream")
 
 
+@by_both_readers
+@pytest.mark.parametrize("host", ["cam..local", f"{'cam' * 22}.local"], ids=["empty", "overlong"])
+def test_a_name_that_no_host_can_have_is_called_that(host: str) -> None:
+    with pytest.raises(SourceOpenError, match="expected a camera there, got 'no name of a host'"):
+        opened(f"rtsp://{host}/stream")
+
+
 @both
 def test_an_answer_that_does_not_come_is_called_that(reel: Reel, make: type[Camera]) -> None:
     with make(reel) as camera:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from itertools import islice, pairwise
+from time import monotonic
 
 import numpy as np
 import pytest
@@ -227,6 +228,14 @@ def test_a_failure_of_the_reader_itself_is_told(driver: Driver, monkeypatch: pyt
     with pytest.raises(SourceStalled, match="the reader failed: AttributeError"):
         until(source, "no such event")
     source.close()
+
+
+def test_a_reader_that_fails_at_the_start_is_an_error_at_once(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "open", lambda: "no camera")
+    began_s = monotonic()
+    with pytest.raises(SourceOpenError, match=r"camera:0: expected a picture, got none: the reader failed \(AttributeError\)"):
+        open_source("camera:0", camera=CameraOptions(stall_s=60))
+    assert monotonic() - began_s < 60
 
 
 @pytest.mark.parametrize("uri", ["camera:98", "/dev/video98", "v4l2:///dev/v4l/by-id/usb-nothing"])

@@ -16,7 +16,7 @@ from edge_runtime.pyav import pyav
 from edge_runtime.sources.address import Address, CameraOptions
 from edge_runtime.sources.flip import flipped
 
-__all__ = ["PyAvCapture", "through_pyav"]
+__all__ = ["AccessRefused", "PyAvCapture", "through_pyav"]
 
 # Sound is not asked for. What FFmpeg looks at before the first frame is half a second instead of five, and is kept: with `nobuffer` the
 # key frame in it would be lost, and the first picture would wait for the next one.
@@ -25,6 +25,10 @@ OPTIONS = {"analyzeduration": "500000"}
 NEARLY = 0.9  # of the patience: an error after so long is a timeout, whatever FFmpeg calls it
 CHECK = "Check that it is on, and its address."
 LONGEST_DAMAGE_S = 10.0  # some streams have no key frames; by then the damage is over even there
+
+
+class AccessRefused(SourceOpenError):
+    """The camera is there and does not let us in; many lock out who tries too often."""
 
 
 class PyAvCapture:
@@ -89,7 +93,8 @@ def through_pyav(address: Address, options: CameraOptions) -> Callable[[], PyAvC
     """How to open a network camera.
 
     Raises:
-        SourceOpenError (when opening): it is not there, does not let us in, or sends nothing that can be decoded; which of them, is said.
+        AccessRefused (when opening): it does not let us in.
+        SourceOpenError (when opening): it is not there, or sends nothing that can be decoded; which of them, is said.
     """
     is_rtsp = address.target.lower().startswith("rtsp")
     asked = OPTIONS | (RTSP_OPTIONS if is_rtsp else {})
@@ -103,8 +108,9 @@ def through_pyav(address: Address, options: CameraOptions) -> Callable[[], PyAvC
         except av.FFmpegError as error:
             is_late = isinstance(error, av.error.ExitError) or monotonic() - began_s >= NEARLY * options.open_s
             problem = f"expected an answer, got none within {options.open_s:g} s. {CHECK}" if is_late else _problem(error, address)
+            is_refused = isinstance(error, (av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError))
             # Without the cause: its text is the whole address, password included.
-            raise SourceOpenError(f"{address.shown}: {problem}") from None
+            raise (AccessRefused if is_refused else SourceOpenError)(f"{address.shown}: {problem}") from None
         except Exception as error:  # noqa: BLE001  (what PyAV makes of an odd answer)
             what = type(error).__name__
             raise SourceOpenError(f"{address.shown}: expected a camera there, got an answer that cannot be read ({what}). {CHECK}") from None

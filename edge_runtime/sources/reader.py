@@ -14,10 +14,12 @@ from edge_runtime.sources.address import CameraOptions
 from edge_runtime.sources.capture import Capture, Opener
 from edge_runtime.sources.hand_over import HandOver, Notice, Picture
 from edge_runtime.sources.picture_check import FreezeWatch, PictureCheck
+from edge_runtime.sources.pyav_capture import AccessRefused
 
 __all__ = ["LONGEST_STEP_S", "Pace", "Reader", "waits_s"]
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.25, 2.0
+REFUSED_WAIT_S = 60.0  # after a wrong password: cameras lock accounts for the sixth within minutes
 # Frames further apart than this do not lead up to each other, whatever the rate.
 LONGEST_STEP_S = 1.0
 NEARLY = 0.8  # of `stall_s`: a read that ends after so long has timed out
@@ -49,6 +51,7 @@ class Reader(threading.Thread):
         self._check = PictureCheck()
         self._freeze = FreezeWatch(options.stall_s)
         self._attempts = 0
+        self._is_refused = False
         self._good_at_s: float | None = None  # the last picture that showed something new
         self._filler: str | None = None  # what the newest picture was, if it was nothing
         self._frozen_since_s: float | None = None
@@ -88,14 +91,16 @@ class Reader(threading.Thread):
             self._lose(reason)
             if self._hand_over.health().connects > connects:
                 waits = waits_s()
-            self._stopping.wait(next(waits))
+            self._stopping.wait(REFUSED_WAIT_S if self._is_refused else next(waits))
 
     def _open_and_read(self) -> str:
         """One connection, from its beginning to its end; why it ended."""
         self._in_driver = ("open", time.monotonic())
+        self._is_refused = False
         try:
             capture = self._opener.open()
         except EdgeError as error:
+            self._is_refused = isinstance(error, AccessRefused)
             return str(error)
         finally:
             self._in_driver = None

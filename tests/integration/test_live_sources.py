@@ -20,8 +20,9 @@ from edge_runtime.errors import SourceOpenError
 from edge_runtime.frames import Frame
 from edge_runtime.score import Event
 from edge_runtime.sources import capture
-from edge_runtime.sources.address import CameraOptions
+from edge_runtime.sources.address import CameraOptions, parse_address
 from edge_runtime.sources.camera import CameraSource
+from edge_runtime.sources.pyav_capture import AccessRefused
 from edge_runtime.window import Window
 from tests.kit.cameras import Proxy, RtspCamera
 from tests.kit.drawn_footage import Reel, draw, number_in, video_frames, write_reel
@@ -357,6 +358,8 @@ def test_a_wrong_password_is_called_one(reel: Reel, make: type[Camera]) -> None:
             opened(camera.bare_uri.replace("://", f"://{user}:{password}@"))
         with pytest.raises(SourceOpenError, match=r"camera: expected to be let in, it wants a user and password \(401\)"):
             opened(camera.bare_uri)
+        with pytest.raises(AccessRefused):
+            capture.Opener(parse_address(camera.bare_uri), CameraOptions()).open()
 
 
 @rtsp

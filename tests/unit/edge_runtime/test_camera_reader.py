@@ -16,6 +16,7 @@ from edge_runtime.score import Event
 from edge_runtime.sources import LiveSource, SourceHealth, camera, capture, gstreamer, open_source
 from edge_runtime.sources.address import CameraOptions, parse_address
 from edge_runtime.sources.hand_over import MOST_NOTICES, HandOver, Notice, Picture
+from edge_runtime.sources.pyav_capture import AccessRefused
 from edge_runtime.sources.reader import LONGEST_WAIT_S, Pace, waits_s
 
 
@@ -228,6 +229,25 @@ def test_a_failure_of_the_reader_itself_is_told(driver: Driver, monkeypatch: pyt
     with pytest.raises(SourceStalled, match="the reader failed: AttributeError"):
         until(source, "no such event")
     source.close()
+
+
+@pytest.mark.parametrize(("error", "waits"), [(AccessRefused, True), (SourceOpenError, False)])
+def test_a_camera_that_refuses_a_password_is_not_asked_again_soon(
+    error: type[SourceOpenError], waits: bool, driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[float] = []
+
+    def refuse() -> None:
+        tries.append(monotonic())
+        raise error("no entry")
+
+    monkeypatch.setattr(driver, "open", refuse)
+    source = open_source("camera:0", camera=CameraOptions(stall_s=1, waits=True))
+    assert isinstance(source, LiveSource)
+    assert source.poll(2 * LONGEST_WAIT_S) is None
+    source.close()
+    assert (len(tries) == 1) is waits and source.health().last_error == "no entry"
+    assert not readers()
 
 
 def test_a_reader_that_fails_at_the_start_is_an_error_at_once(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,7 +85,7 @@ class SourceHealth:
         width, height: of the newest frame, in pixels; None before the first.
         frames: read from the camera. Of these `dropped` came while the detector was busy and were replaced by newer ones,
             `skipped` came faster than the rate that is scored, `filler` were of one colour or repeated the one before, `damaged`
-            were not as the camera saw them, as far as the decoder can tell.
+            were not as the camera saw them, as far as the decoder can tell. What cannot be decoded at all is no frame.
         connects: how often it was opened. `losses`: how often it was lost; of these `stalls`: no frame for `stall_s`.
         down_s: seconds without a connection, while it was lost.
         last_error: why it was lost, or could not be opened, the last time; None if never.

@@ -62,12 +62,12 @@ class Reader(threading.Thread):
         self._stopping.set()
 
     def hangs(self) -> bool:
-        """Whether a call into the driver takes longer than it may: a read `stall_s`, opening in several ways three times `open_s`."""
+        """Whether a call into the driver takes longer than it may: a read twice `stall_s`, opening in several ways three times `open_s`."""
         call = self._in_driver
         if call is None:
             return False
         name, since_s = call
-        limit_s = (1.2 * self._stall_s if name == "read" else 3.0 * self._open_s) + 1.0
+        limit_s = (2.0 * self._stall_s if name == "read" else 3.0 * self._open_s) + 1.0
         return time.monotonic() - since_s > limit_s
 
     def run(self) -> None:

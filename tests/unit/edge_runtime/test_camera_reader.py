@@ -15,6 +15,7 @@ from edge_runtime.frames import Frame
 from edge_runtime.score import Event
 from edge_runtime.sources import LiveSource, SourceHealth, camera, capture, gstreamer, open_source
 from edge_runtime.sources.address import CameraOptions, parse_address
+from edge_runtime.sources.camera import CameraSource
 from edge_runtime.sources.hand_over import MOST_NOTICES, HandOver, Notice, Picture
 from edge_runtime.sources.pyav_capture import AccessRefused
 from edge_runtime.sources.reader import LONGEST_WAIT_S, Pace, waits_s
@@ -147,6 +148,20 @@ def test_a_hanging_driver_is_left_behind_and_the_camera_opened_again(driver: Dri
     source.close()
     assert driver.closed == driver.opened == 2
     assert not readers()
+
+
+@pytest.mark.parametrize(("passed_s", "hangs"), [(10.9, False), (11.1, True)])
+def test_a_read_may_take_twice_the_patience(driver: Driver, passed_s: float, hangs: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once for what comes and gives no picture, and once more for what does not come."""
+    source = CameraSource("camera:0", options=CameraOptions(stall_s=5))
+    driver.hanging_reads = 1
+    assert driver.hangs.wait(10)
+    began_s = monotonic()
+    with monkeypatch.context() as patches:
+        patches.setattr("edge_runtime.sources.reader.time.monotonic", lambda: began_s + passed_s)
+        assert source._reader.hangs() is hangs
+    driver.lets_go.set()
+    source.close()
 
 
 def test_a_driver_that_never_returns_ends_the_run(driver: Driver) -> None:

@@ -22,6 +22,7 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.25, 2.0
 REFUSED_WAIT_S = 60.0  # after a wrong password: cameras lock accounts for the sixth within minutes
 # Frames further apart than this do not lead up to each other, whatever the rate.
 LONGEST_STEP_S = 1.0
+LONGEST_DAMAGE_S = 30.0  # after so long without a whole picture the camera counts as lost
 NEARLY = 0.8  # of `stall_s`: a read that ends after so long has timed out
 
 
@@ -55,6 +56,7 @@ class Reader(threading.Thread):
         self._good_at_s: float | None = None  # the last picture that showed something new
         self._filler: str | None = None  # what the newest picture was, if it was nothing
         self._frozen_since_s: float | None = None
+        self._damaged_since_s: float | None = None
         self._gap: str | None = "start"
 
     def stop(self) -> None:
@@ -123,8 +125,12 @@ class Reader(threading.Thread):
             # After a timeout FFmpeg still gives the frames it has left, one for each further timeout.
             if image is None or (self._is_connected() and waited_s >= NEARLY * self._stall_s):
                 return self._why_lost(waited_s)
-            self._connect(capture, image)
+            # Back is a camera with its first whole picture: else one that sends no other would be lost and back without end.
+            if not capture.is_damaged or self.lost_at_s is None:
+                self._connect(capture, image)
             self._receive(image, time.monotonic(), time.time(), is_damaged=capture.is_damaged)
+            if self._damaged_since_s is not None and time.monotonic() - self._damaged_since_s >= LONGEST_DAMAGE_S:
+                return f"only damaged pictures for {LONGEST_DAMAGE_S:.0f} s"
         return "closed"
 
     def _why_lost(self, waited_s: float) -> str:
@@ -142,7 +148,7 @@ class Reader(threading.Thread):
                 self._hand_over.note(Notice("source_lost", {"reason": reason}))
         self._check.forget()
         self._freeze.forget()
-        self._filler = None
+        self._filler = self._damaged_since_s = None
         self._note_freeze(False, time.monotonic())
 
     def _is_connected(self) -> bool:
@@ -168,8 +174,9 @@ class Reader(threading.Thread):
         """A picture from the camera: counted, and handed over if it is whole, shows something new and is due."""
         self._hand_over.count("frames")
         if is_damaged:
-            self._note_damage()
+            self._note_damage(time_s)
             return
+        self._damaged_since_s = None
         is_frozen = self._freeze.look(image, time_s)
         filler = self._check.look(image) or ("frozen" if is_frozen else None)
         self._note_freeze(is_frozen and filler != "one colour", time_s)
@@ -194,9 +201,10 @@ class Reader(threading.Thread):
             self._hand_over.note(Notice("picture_moves", {"frozen_s": time_s - self._frozen_since_s}))
             self._frozen_since_s = None
 
-    def _note_damage(self) -> None:
+    def _note_damage(self, time_s: float) -> None:
         self._hand_over.count("damaged")
         self._gap = self._gap or "damaged pictures"
+        self._damaged_since_s = time_s if self._damaged_since_s is None else self._damaged_since_s
         if self._filler != "damaged":
             self._hand_over.note(Notice("filler", {"reason": "damaged"}))
         self._filler = "damaged"

@@ -214,6 +214,27 @@ def test_damaged_pictures_are_counted_and_left_out_and_said_once(driver: Driver)
     assert damaged >= 2 and [frame.gap for frame in after] == ["damaged pictures", None, None]
 
 
+def test_a_camera_that_sends_nothing_whole_is_lost_once_until_it_does(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_runtime.sources.reader.LONGEST_DAMAGE_S", 0.1)
+    source = open_source("camera:0", camera=CameraOptions(stall_s=1))
+    assert isinstance(source, LiveSource)
+    driver.is_damaged = True
+    assert until(source, "source_lost")[-1].detail == {"reason": "only damaged pictures for 0 s"}
+    opened, events = driver.opened, list[Event]()
+    while driver.opened < opened + 3:
+        item = source.poll(0.05)
+        events += [item] if isinstance(item, Event) else []
+    assert source.health().state != "reading"
+    driver.is_damaged = False
+    events += until(source, "reconnect")
+    assert [event.event for event in events if event.event != "filler"] == ["reconnect"]
+    frame = next(iter(source))
+    health = source.health()
+    source.close()
+    assert frame.gap is not None and frame.gap.startswith("reconnect after")
+    assert (health.state, health.connects, health.losses) == ("reading", 2, 1)
+
+
 @pytest.mark.parametrize(
     ("pyav", "pipelines", "ways"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -22,6 +23,7 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.25, 2.0
 REFUSED_WAIT_S = 60.0  # after a wrong password: cameras lock accounts for the sixth within minutes
 # Frames further apart than this do not lead up to each other, whatever the rate.
 LONGEST_STEP_S = 1.0
+CLEAN_S = 10.0  # a bad line spoils a part of every few seconds: that is said once, until so long nothing was damaged
 LONGEST_DAMAGE_S = 30.0  # after so long without a whole picture the camera counts as lost
 NEARLY = 0.8  # of `stall_s`: a read that ends after so long has timed out
 
@@ -57,6 +59,7 @@ class Reader(threading.Thread):
         self._filler: str | None = None  # what the newest picture was, if it was nothing
         self._frozen_since_s: float | None = None
         self._damaged_since_s: float | None = None
+        self._damaged_at_s = -math.inf
         self._gap: str | None = "start"
 
     def stop(self) -> None:
@@ -205,9 +208,9 @@ class Reader(threading.Thread):
         self._hand_over.count("damaged")
         self._gap = self._gap or "damaged pictures"
         self._damaged_since_s = time_s if self._damaged_since_s is None else self._damaged_since_s
-        if self._filler != "damaged":
+        if time_s - self._damaged_at_s > CLEAN_S:
             self._hand_over.note(Notice("filler", {"reason": "damaged"}))
-        self._filler = "damaged"
+        self._damaged_at_s = time_s
 
     def _note_filler(self, filler: str | None) -> None:
         if filler is not None:

@@ -214,20 +214,47 @@ def test_damaged_pictures_are_counted_and_left_out_and_said_once(driver: Driver)
     assert damaged >= 2 and [frame.gap for frame in after] == ["damaged pictures", None, None]
 
 
+def test_damage_again_and_again_is_said_once_until_the_line_was_clean(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_runtime.sources.reader.CLEAN_S", 1.0)
+    source = open_source("camera:0", camera=CameraOptions(stall_s=1))
+    assert isinstance(source, LiveSource)
+    gaps: list[str | None] = []
+    for clean_s, events in ((0.0, ["filler"]), (0.1, []), (0.1, []), (2.0, ["filler"])):
+        gaps += [frame.gap for frame in frames_for(source, clean_s)]
+        damaged = source.health().damaged
+        driver.is_damaged = True
+        while source.health().damaged < damaged + 3:
+            threading.Event().wait(0.005)
+        driver.is_damaged = False
+        came: list[Frame | Event] = []
+        while not came or not isinstance(came[-1], Frame) or came[-1].gap != "damaged pictures":
+            item = source.poll(1.0)
+            came += [] if item is None else [item]
+        assert [item.event for item in came if isinstance(item, Event)] == events
+    source.close()
+    assert set(gaps) <= {None, "start"}
+
+
+def frames_for(source: LiveSource, seconds: float) -> list[Frame]:
+    ends_s = monotonic() + seconds
+    items = []
+    while monotonic() < ends_s:
+        items.append(source.poll(0.05))
+    return [item for item in items if isinstance(item, Frame)]
+
+
 def test_a_camera_that_sends_nothing_whole_is_lost_once_until_it_does(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edge_runtime.sources.reader.LONGEST_DAMAGE_S", 0.1)
     source = open_source("camera:0", camera=CameraOptions(stall_s=1))
     assert isinstance(source, LiveSource)
     driver.is_damaged = True
     assert until(source, "source_lost")[-1].detail == {"reason": "only damaged pictures for 0 s"}
-    opened, events = driver.opened, list[Event]()
+    opened = driver.opened
     while driver.opened < opened + 3:
-        item = source.poll(0.05)
-        events += [item] if isinstance(item, Event) else []
+        assert not isinstance(source.poll(0.05), Event)
     assert source.health().state != "reading"
     driver.is_damaged = False
-    events += until(source, "reconnect")
-    assert [event.event for event in events if event.event != "filler"] == ["reconnect"]
+    assert [event.event for event in until(source, "reconnect")] == ["reconnect"]
     frame = next(iter(source))
     health = source.health()
     source.close()

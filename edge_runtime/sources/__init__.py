@@ -18,10 +18,12 @@ from edge_runtime.score import Event
 if TYPE_CHECKING:
     from edge_runtime.sources.address import CameraOptions
 
-__all__ = ["BREAKING_EVENTS", "LiveSource", "Source", "SourceHealth", "clip_uris", "open_source"]
+__all__ = ["BREAKING_EVENTS", "DAMAGED", "LiveSource", "Source", "SourceHealth", "clip_uris", "open_source"]
 
 # After these the frames to come do not lead on from those before: what is open ends at once, not when they come.
 BREAKING_EVENTS = ("source_lost", "picture_frozen", "filler")
+# Why a frame carries a gap, on a bad line every few seconds: the window is emptied, an open alarm goes on.
+DAMAGED = "damaged pictures"
 
 
 class Source(Protocol):

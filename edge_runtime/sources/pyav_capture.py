@@ -113,7 +113,9 @@ def through_pyav(address: Address, options: CameraOptions) -> Callable[[], PyAvC
             raise (AccessRefused if is_refused else SourceOpenError)(f"{address.shown}: {problem}") from None
         except Exception as error:  # noqa: BLE001  (what PyAV makes of an odd answer)
             what = type(error).__name__
-            raise SourceOpenError(f"{address.shown}: expected a camera there, got an answer that cannot be read ({what}). {CHECK}") from None
+            raise SourceOpenError(
+                f"{address.shown}: expected a camera there, got an answer that cannot be read ({what}). {CHECK}"
+            ) from None
         try:
             stream = _video(container, address)
         except SourceOpenError:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from edge_runtime.errors import EdgeError
+from edge_runtime.sources import DAMAGED
 from edge_runtime.sources.address import CameraOptions
 from edge_runtime.sources.capture import Capture, Opener
 from edge_runtime.sources.hand_over import HandOver, Notice, Picture
@@ -206,7 +207,7 @@ class Reader(threading.Thread):
 
     def _note_damage(self, time_s: float) -> None:
         self._hand_over.count("damaged")
-        self._gap = self._gap or "damaged pictures"
+        self._gap = self._gap or DAMAGED
         self._damaged_since_s = time_s if self._damaged_since_s is None else self._damaged_since_s
         if time_s - self._damaged_at_s > CLEAN_S:
             self._hand_over.note(Notice("filler", {"reason": "damaged"}))

@@ -389,9 +389,9 @@ def test_a_stream_that_cannot_be_shown_is_called_that(media: tuple[str, ...], sa
 
 def test_a_stream_whose_name_is_no_utf_8_is_opened_all_the_same() -> None:
     name = "摄像头".encode("gbk")
-    with OddRtsp("m=video 0 RTP/AVP 96", "a=rtpmap:96 NEWEST/90000", name=name) as camera:
-        with pytest.raises(SourceOpenError, match="expected a codec that FFmpeg knows, got another one"):
-            opened(camera.uri)
+    says = "expected a codec that FFmpeg knows, got another one"
+    with OddRtsp("m=video 0 RTP/AVP 96", "a=rtpmap:96 NEWEST/90000", name=name) as camera, pytest.raises(SourceOpenError, match=says):
+        opened(camera.uri)
 
 
 def test_an_answer_that_nobody_foresaw_is_an_error_in_order(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ RTSP_OPTIONS = {"rtsp_flags": "prefer_tcp", "allowed_media_types": "video"}
 OPTIONS = {"analyzeduration": "500000"}
 NEARLY = 0.9  # of the patience: an error after so long is a timeout, whatever FFmpeg calls it
 CHECK = "Check that it is on, and its address."
+END_OF_JPEG = b"\xff\xd9"  # nowhere else in a picture; cameras pad what follows as they like
 LONGEST_DAMAGE_S = 10.0  # some streams have no key frames; by then the damage is over even there
 
 
@@ -46,6 +47,8 @@ class PyAvCapture:
         self._options = options
         self._to_bgr = _av().video.reformatter.VideoReformatter()
         self._damaged_at_s: float | None = None
+        self._is_jpeg = stream.codec_context.name == "mjpeg"
+        self._has_seen_end = self._is_cut_short = False
         self._frames = self._decode(stream)
 
     def read(self) -> np.ndarray | None:
@@ -71,6 +74,7 @@ class PyAvCapture:
         """The frames; None after each packet that gave none or could not be decoded."""
         av = _av()
         for packet in self._container.demux(stream):
+            self._is_cut_short = self._is_jpeg and self._lacks_end(packet)
             try:
                 frames = packet.decode()
             except av.FFmpegError:
@@ -78,9 +82,15 @@ class PyAvCapture:
                 frames = []
             yield from frames or [None]
 
+    def _lacks_end(self, packet: Any) -> bool:
+        """Whether a JPEG picture stops before its end, of a camera that sends ends: FFmpeg fills up what is missing and does not tell."""
+        has_end = END_OF_JPEG in bytes(packet)
+        self._has_seen_end |= has_end
+        return self._has_seen_end and not has_end
+
     def _picture(self, frame: Any) -> np.ndarray:
         now_s = monotonic()
-        if frame.is_corrupt:
+        if frame.is_corrupt or self._is_cut_short:
             self._damaged_at_s = now_s
         elif self._damaged_at_s is not None and (frame.key_frame or now_s - self._damaged_at_s > LONGEST_DAMAGE_S):
             self._damaged_at_s = None

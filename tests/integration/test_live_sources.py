@@ -22,10 +22,10 @@ from edge_runtime.score import Event
 from edge_runtime.sources import capture
 from edge_runtime.sources.address import CameraOptions, parse_address
 from edge_runtime.sources.camera import CameraSource
-from edge_runtime.sources.pyav_capture import AccessRefused
+from edge_runtime.sources.pyav_capture import END_OF_JPEG, AccessRefused
 from edge_runtime.window import Window
 from tests.kit.cameras import Proxy, RtspCamera
-from tests.kit.drawn_footage import Reel, draw, number_in, video_frames, write_reel
+from tests.kit.drawn_footage import Reel, draw, number_in, reel_pictures, video_frames, write_reel
 from tests.kit.mjpeg_server import MjpegCamera
 from tests.kit.odd_rtsp import OddRtsp
 
@@ -247,6 +247,27 @@ def test_damaged_pictures_are_left_out(tmp_path: Path) -> None:
     # FFmpeg does not notice every loss; without our part in it, most of what is handed over is spoilt.
     spoilt = [frame.index for frame in frames if not is_near_a_picture(frame, reel)]
     assert len(spoilt) < len(frames) / 4
+
+
+def test_jpegs_that_were_cut_short_are_left_out(reel: Reel) -> None:
+    whole = reel_pictures(reel)
+    with MjpegCamera(reel) as camera, closing(opened(camera.uri)) as source:
+        poll_until(source, is_frame)
+        camera.send([data[: len(data) // 2] if number % 5 == 4 else data for number, data in enumerate(whole)])
+        items = poll_for(source, 3.0)
+        assert source.health().damaged >= 3
+    frames = frames_in(items)
+    assert len(frames) >= 20 and all(is_near_a_picture(frame, reel) for frame in frames)
+    assert {frame.gap for frame in frames} == {None, "damaged pictures"}
+
+
+@pytest.mark.parametrize("change", [lambda data: data + bytes(5000), lambda data: data.removesuffix(END_OF_JPEG)], ids=["padded", "no end"])
+def test_jpegs_that_end_in_a_way_of_their_own_are_whole(reel: Reel, change: Callable[[bytes], bytes]) -> None:
+    with MjpegCamera(reel) as camera:
+        camera.send([change(data) for data in reel_pictures(reel)])
+        with closing(opened(camera.uri)) as source:
+            items = poll_for(source, 2.0)
+        assert len(frames_in(items)) >= 10 and source.health().damaged == 0
 
 
 @by_both_readers

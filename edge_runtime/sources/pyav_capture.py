@@ -25,6 +25,7 @@ OPTIONS = {"analyzeduration": "500000"}
 NEARLY = 0.9  # of the patience: an error after so long is a timeout, whatever FFmpeg calls it
 CHECK = "Check that it is on, and its address."
 END_OF_JPEG = b"\xff\xd9"  # nowhere else in a picture; cameras pad what follows as they like
+LEAST_HOLE = 3  # packets more without a picture than usual: a decoder that waits for the next key frame, as that of HEVC does
 LONGEST_DAMAGE_S = 10.0  # some streams have no key frames; by then the damage is over even there
 
 
@@ -35,7 +36,7 @@ class AccessRefused(SourceOpenError):
 class PyAvCapture:
     """A network camera that PyAV opened, as `Capture` says.
 
-    A damaged picture spoils those after it, up to the next key frame: they count as damaged, too.
+    A damaged picture spoils those after it, up to the next key frame: they count as damaged, too; so does the first one after a hole.
     """
 
     decoder = "FFmpeg (PyAV), software"
@@ -47,6 +48,7 @@ class PyAvCapture:
         self._options = options
         self._to_bgr = _av().video.reformatter.VideoReformatter()
         self._damaged_at_s: float | None = None
+        self._usually_empty: int | None = None  # packets before the newest picture that gave none
         self._is_jpeg = stream.codec_context.name == "mjpeg"
         self._has_seen_end = self._is_cut_short = False
         self._frames = self._decode(stream)
@@ -55,10 +57,12 @@ class PyAvCapture:
         """As `Capture` says."""
         av = _av()
         ends_s = monotonic() + self._options.stall_s
+        empty = 0
         try:
             for frame in self._frames:
                 if frame is not None:
-                    return self._picture(frame)
+                    return self._picture(frame, empty)
+                empty += 1
                 if monotonic() >= ends_s:  # much comes, but no pictures
                     return None
         except av.FFmpegError:  # the line is cut, or silent for too long
@@ -88,13 +92,15 @@ class PyAvCapture:
         self._has_seen_end |= has_end
         return self._has_seen_end and not has_end
 
-    def _picture(self, frame: Any) -> np.ndarray:
+    def _picture(self, frame: Any, empty: int) -> np.ndarray:
         now_s = monotonic()
+        is_after_hole = self._usually_empty is not None and empty >= self._usually_empty + LEAST_HOLE
+        self._usually_empty = empty
         if frame.is_corrupt or self._is_cut_short:
             self._damaged_at_s = now_s
         elif self._damaged_at_s is not None and (frame.key_frame or now_s - self._damaged_at_s > LONGEST_DAMAGE_S):
             self._damaged_at_s = None
-        self.is_damaged = self._damaged_at_s is not None
+        self.is_damaged = self._damaged_at_s is not None or is_after_hole
         image = self._to_bgr.reformat(frame, format="bgr24").to_ndarray()
         return flipped(image, self._options.flip)
 

@@ -15,6 +15,7 @@ from edge_runtime.errors import SourceOpenError
 from edge_runtime.pyav import pyav
 from edge_runtime.sources.address import Address, CameraOptions
 from edge_runtime.sources.flip import flipped
+from edge_runtime.sources.frame_numbers import FrameNumbers
 
 __all__ = ["AccessRefused", "PyAvCapture", "through_pyav"]
 
@@ -49,6 +50,8 @@ class PyAvCapture:
         self._to_bgr = _av().video.reformatter.VideoReformatter()
         self._damaged_at_s: float | None = None
         self._usually_empty: int | None = None  # packets before the newest picture that gave none
+        is_h264 = stream.codec_context.name == "h264"
+        self._numbers = FrameNumbers(stream.codec_context.extradata or b"") if is_h264 else None
         self._is_jpeg = stream.codec_context.name == "mjpeg"
         self._has_seen_end = self._is_cut_short = False
         self._frames = self._decode(stream)
@@ -79,6 +82,8 @@ class PyAvCapture:
         av = _av()
         for packet in self._container.demux(stream):
             self._is_cut_short = self._is_jpeg and self._lacks_end(packet)
+            if self._numbers is not None and self._numbers.follows_hole(bytes(packet)):
+                self._damaged_at_s = monotonic()
             try:
                 frames = packet.decode()
             except av.FFmpegError:

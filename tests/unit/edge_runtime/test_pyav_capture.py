@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from edge_runtime.sources.address import CameraOptions
+from edge_runtime.sources.frame_numbers import FrameNumbers
 from edge_runtime.sources.pyav_capture import PyAvCapture
 from tests.kit.drawn_footage import draw
 
@@ -65,3 +66,32 @@ def test_pictures_that_hevc_left_out_are_a_hole() -> None:
     content = encoded(*HEVC)
     assert damaged_in(content, ()) == "." * PICTURES
     assert damaged_in(content, [LOST]) == "." * LOST + "d" + "." * (PICTURES - 2 * KEY_EVERY - 1)
+
+
+H264 = {"g": str(KEY_EVERY), "tune": "zerolatency"}
+
+
+@pytest.mark.skipif(not has_encoder("libx264"), reason="this PyAV cannot encode H.264")
+@pytest.mark.parametrize("profile", ["baseline", "main", "high"])
+def test_what_builds_on_a_lost_picture_is_damaged(profile: str) -> None:
+    content = encoded("libx264", {**H264, "profile": profile})
+    assert damaged_in(content, ()) == "." * PICTURES
+    spoilt = 2 * KEY_EVERY - LOST - 1
+    assert damaged_in(content, [LOST]) == "." * LOST + "d" * spoilt + "." * (PICTURES - 2 * KEY_EVERY)
+
+
+@pytest.mark.skipif(not has_encoder("libx264"), reason="this PyAV cannot encode H.264")
+@pytest.mark.parametrize("options", [{"g": "15"}, {"g": "15", "bf": "3", "b-pyramid": "normal"}, {"g": "15", "flags": "+ildct+ilme"}])
+def test_whole_streams_of_any_structure_are_whole(options: dict[str, str]) -> None:
+    assert damaged_in(encoded("libx264", options), ()) == "." * PICTURES
+
+
+def test_numbers_are_not_believed_before_they_were_whole_from_key_to_key() -> None:
+    content = encoded("libx264", H264)
+    assert damaged_in(content, range(5, PICTURES, KEY_EVERY)) == "." * (PICTURES - PICTURES // KEY_EVERY)
+
+
+@pytest.mark.parametrize("packet", [b"", b"\0\0\1", b"\0\0\1\x67", b"\0\0\1\x67\0\0", b"\0\0\1\x41", bytes(100), b"\xff" * 100])
+def test_garbage_has_no_numbers(packet: bytes) -> None:
+    numbers = FrameNumbers(packet)
+    assert [numbers.follows_hole(packet) for _ in range(3)] == [False] * 3

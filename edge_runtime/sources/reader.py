@@ -25,7 +25,7 @@ REFUSED_WAIT_S = 60.0  # after a wrong password: cameras lock accounts for the s
 # Frames further apart than this do not lead up to each other, whatever the rate.
 LONGEST_STEP_S = 1.0
 CLEAN_S = 10.0  # a bad line spoils a part of every few seconds: that is said once, until so long nothing was damaged
-LONGEST_DAMAGE_S = 30.0  # after so long without a whole picture the camera counts as lost
+ONLY_DAMAGE_S = 30.0  # after so long without a whole picture the camera counts as lost
 NEARLY = 0.8  # of `stall_s`: a read that ends after so long has timed out
 
 
@@ -133,8 +133,8 @@ class Reader(threading.Thread):
             if not capture.is_damaged or self.lost_at_s is None:
                 self._connect(capture, image)
             self._receive(image, time.monotonic(), time.time(), is_damaged=capture.is_damaged)
-            if self._damaged_since_s is not None and time.monotonic() - self._damaged_since_s >= LONGEST_DAMAGE_S:
-                return f"only damaged pictures for {LONGEST_DAMAGE_S:.0f} s"
+            if self._damaged_since_s is not None and time.monotonic() - self._damaged_since_s >= ONLY_DAMAGE_S:
+                return f"only damaged pictures for {ONLY_DAMAGE_S:.0f} s"
         return "closed"
 
     def _why_lost(self, waited_s: float) -> str:

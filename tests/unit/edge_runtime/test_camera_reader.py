@@ -244,7 +244,7 @@ def frames_for(source: LiveSource, seconds: float) -> list[Frame]:
 
 
 def test_a_camera_that_sends_nothing_whole_is_lost_once_until_it_does(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge_runtime.sources.reader.LONGEST_DAMAGE_S", 0.1)
+    monkeypatch.setattr("edge_runtime.sources.reader.ONLY_DAMAGE_S", 0.1)
     source = open_source("camera:0", camera=CameraOptions(stall_s=1))
     assert isinstance(source, LiveSource)
     driver.is_damaged = True

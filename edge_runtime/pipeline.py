@@ -19,7 +19,7 @@ from edge_runtime.losses import Losses
 from edge_runtime.rate_watch import RateWatch
 from edge_runtime.score import Event, Score
 from edge_runtime.sinks import Sink
-from edge_runtime.sources import BREAKING_EVENTS, LiveSource, Source
+from edge_runtime.sources import BREAKING_EVENTS, DAMAGED, LiveSource, Source
 from edge_runtime.state import StateStore
 from edge_runtime.stream import Stream
 from edge_runtime.summary import Percentiles, Progress, Summary
@@ -195,7 +195,8 @@ class Pipeline:
         self.progress.score = score
 
     def _note_gap(self, frame: Frame, reason: str) -> None:
-        self._end_alarm()
+        if reason != DAMAGED:
+            self._end_alarm()
         self.progress.gaps += 1
         self._write_event(Event("gap", self._stream.name, frame.index, frame.time_s, frame.wall_time_s, {"reason": reason}))
 

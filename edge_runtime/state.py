@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from urllib.parse import quote
 
 import safetensors.numpy
@@ -25,6 +26,9 @@ from edge_runtime.stream import Bank
 __all__ = ["StateStore"]
 
 FORMAT = "edge-runtime-memory-1"
+RETRY_S = 0.5
+
+log = logging.getLogger(__name__)
 
 
 class StateStore:
@@ -49,26 +53,51 @@ class StateStore:
         self._every_s = every_s
         self._saved_at = monotonic()
 
-    def claim(self) -> None:
+    def claim(self, patience_s: float = 30.0) -> None:
         """Keep everyone else from this stream's memory, for as long as this store lives: two who save it undo each other's learning.
 
+        On a file system without locks nothing keeps them, which the log says.
+
+        Args:
+            patience_s: seconds to wait for somebody else to be done.
+
         Raises:
-            ConfigError: somebody else has it.
+            ConfigError: somebody else has it all that time.
             SinkError: the file that says so cannot be written.
         """
         path = self.path.with_suffix(".lock")
         try:
-            lock = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            lock = _opened(path)
         except OSError as error:
             raise unwritable(path, error) from error
         weakref.finalize(self, os.close, lock)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            is_ours = self._is_locked(lock, patience_s)
+        except OSError as error:
+            log.warning("%s: cannot be locked (%s): see to it that no other process learns into this memory.", path, error.strerror)
+            return
+        if not is_ours:
             raise ConfigError(
                 f"{self.path}: expected a memory of its own, another process learns into it. Stop that one, or say another --stream or "
                 "--state."
-            ) from error
+            )
+
+    def _is_locked(self, lock: int, patience_s: float) -> bool:
+        """Lock it as soon as nobody else has it; whether that came in time."""
+        ends_s = monotonic() + patience_s
+        has_told = False
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if monotonic() >= ends_s:
+                    return False
+            else:
+                return True
+            if not has_told:
+                log.warning("%s: another process learns into it; it is waited for, %g s at most.", self.path, patience_s)
+                has_told = True
+            sleep(min(RETRY_S, max(0.0, ends_s - monotonic())))
 
     def load(self, bank: Bank) -> bool:
         """Restore the bank, if there is a state. True if there was.
@@ -114,6 +143,14 @@ class StateStore:
         """Write the bank's items if the last time is long enough ago."""
         if monotonic() - self._saved_at >= self._every_s:
             self.save(bank)
+
+
+def _opened(path: Path) -> int:
+    """Open the file to lock, made where it is missing; for reading alone where another user made it, which is enough but on NFS."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except PermissionError:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _metadata(content: bytes) -> Mapping[str, str]:

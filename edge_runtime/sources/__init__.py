@@ -18,10 +18,12 @@ from edge_runtime.score import Event
 if TYPE_CHECKING:
     from edge_runtime.sources.address import CameraOptions
 
-__all__ = ["BREAKING_EVENTS", "LiveSource", "Source", "SourceHealth", "clip_uris", "open_source"]
+__all__ = ["BREAKING_EVENTS", "DAMAGED", "LiveSource", "Source", "SourceHealth", "clip_uris", "open_source"]
 
 # After these the frames to come do not lead on from those before: what is open ends at once, not when they come.
 BREAKING_EVENTS = ("source_lost", "picture_frozen", "filler")
+# Why a frame carries a gap, on a bad line every few seconds: the window is emptied, an open alarm goes on.
+DAMAGED = "damaged pictures"
 
 
 class Source(Protocol):
@@ -85,7 +87,7 @@ class SourceHealth:
         width, height: of the newest frame, in pixels; None before the first.
         frames: read from the camera. Of these `dropped` came while the detector was busy and were replaced by newer ones,
             `skipped` came faster than the rate that is scored, `filler` were of one colour or repeated the one before, `damaged`
-            were not as the camera saw them, as far as the decoder can tell.
+            were not as the camera saw them, as far as the decoder can tell. What cannot be decoded at all is no frame.
         connects: how often it was opened. `losses`: how often it was lost; of these `stalls`: no frame for `stall_s`.
         down_s: seconds without a connection, while it was lost.
         last_error: why it was lost, or could not be opened, the last time; None if never.

@@ -192,7 +192,8 @@ def _network(uri: str) -> Address:
     shown = redacted(urlunsplit(parts))
     place = shown.partition("://")[2].rpartition("@")[2]
     name = re.sub(r"[?#].*", "", place).replace(HIDDEN, "").strip("/")
-    return Address("network", uri, shown, quote(re.sub(r"[/:]+", "-", name), safe="-._[]"))
+    target = parts.scheme + uri[len(parts.scheme) :]  # in lower case: `RTSP:` is no protocol of FFmpeg's
+    return Address("network", target, shown, quote(re.sub(r"[/:]+", "-", name), safe="-._[]"))
 
 
 def _all_hidden(uri: str) -> str:

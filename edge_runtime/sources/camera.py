@@ -134,9 +134,7 @@ class CameraSource:
         if health.state == "reading":
             return
         self.close()
-        if self._reader.failure is not None:
-            raise self._reader.failure
-        raise SourceOpenError(_as_sentence(health))
+        raise SourceOpenError(_as_sentence(health)) from self._reader.failure
 
     def _check_reader(self) -> None:
         """Put a new reader in the place of one that hangs in the driver."""

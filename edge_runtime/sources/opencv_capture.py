@@ -137,6 +137,8 @@ def _knock(address: Address, patience_s: float) -> None:
     port = parts.port or PORTS[parts.scheme.lower()]
     try:
         socket.create_connection((parts.hostname, port), timeout=patience_s).close()
+    except UnicodeError:
+        raise SourceOpenError(f"{address.shown}: expected a camera there, got 'no name of a host'. Check its address.") from None
     except OSError as error:
         reason = error.strerror or str(error) or type(error).__name__
         raise SourceOpenError(f"{address.shown}: expected a camera there, got '{reason}'. Check that it is on, and its address.") from error

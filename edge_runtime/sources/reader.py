@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -10,16 +11,21 @@ from collections.abc import Iterator
 import numpy as np
 
 from edge_runtime.errors import EdgeError
+from edge_runtime.sources import DAMAGED
 from edge_runtime.sources.address import CameraOptions
 from edge_runtime.sources.capture import Capture, Opener
 from edge_runtime.sources.hand_over import HandOver, Notice, Picture
 from edge_runtime.sources.picture_check import FreezeWatch, PictureCheck
+from edge_runtime.sources.pyav_capture import AccessRefused
 
 __all__ = ["LONGEST_STEP_S", "Pace", "Reader", "waits_s"]
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.25, 2.0
+REFUSED_WAIT_S = 60.0  # after a wrong password: cameras lock accounts for the sixth within minutes
 # Frames further apart than this do not lead up to each other, whatever the rate.
 LONGEST_STEP_S = 1.0
+CLEAN_S = 10.0  # a bad line spoils a part of every few seconds: that is said once, until so long nothing was damaged
+ONLY_DAMAGE_S = 30.0  # after so long without a whole picture the camera counts as lost
 NEARLY = 0.8  # of `stall_s`: a read that ends after so long has timed out
 
 
@@ -49,9 +55,12 @@ class Reader(threading.Thread):
         self._check = PictureCheck()
         self._freeze = FreezeWatch(options.stall_s)
         self._attempts = 0
+        self._is_refused = False
         self._good_at_s: float | None = None  # the last picture that showed something new
         self._filler: str | None = None  # what the newest picture was, if it was nothing
         self._frozen_since_s: float | None = None
+        self._damaged_since_s: float | None = None
+        self._damaged_at_s = -math.inf
         self._gap: str | None = "start"
 
     def stop(self) -> None:
@@ -59,12 +68,12 @@ class Reader(threading.Thread):
         self._stopping.set()
 
     def hangs(self) -> bool:
-        """Whether a call into the driver takes longer than it may: a read `stall_s`, opening in several ways three times `open_s`."""
+        """Whether a call into the driver takes longer than it may: a read twice `stall_s`, opening in several ways three times `open_s`."""
         call = self._in_driver
         if call is None:
             return False
         name, since_s = call
-        limit_s = (1.2 * self._stall_s if name == "read" else 3.0 * self._open_s) + 1.0
+        limit_s = (2.0 * self._stall_s if name == "read" else 3.0 * self._open_s) + 1.0
         return time.monotonic() - since_s > limit_s
 
     def run(self) -> None:
@@ -73,6 +82,8 @@ class Reader(threading.Thread):
             self._keep_reading()
         except Exception as error:  # noqa: BLE001  (told by `failure`: a thread has no caller to raise to)
             self.failure = error
+            if not self._stopping.is_set():
+                self._hand_over.change(state="waiting", last_error=f"the reader failed ({type(error).__name__})")
 
     def _keep_reading(self) -> None:
         waits = waits_s()
@@ -86,14 +97,16 @@ class Reader(threading.Thread):
             self._lose(reason)
             if self._hand_over.health().connects > connects:
                 waits = waits_s()
-            self._stopping.wait(next(waits))
+            self._stopping.wait(REFUSED_WAIT_S if self._is_refused else next(waits))
 
     def _open_and_read(self) -> str:
         """One connection, from its beginning to its end; why it ended."""
         self._in_driver = ("open", time.monotonic())
+        self._is_refused = False
         try:
             capture = self._opener.open()
         except EdgeError as error:
+            self._is_refused = isinstance(error, AccessRefused)
             return str(error)
         finally:
             self._in_driver = None
@@ -116,8 +129,12 @@ class Reader(threading.Thread):
             # After a timeout FFmpeg still gives the frames it has left, one for each further timeout.
             if image is None or (self._is_connected() and waited_s >= NEARLY * self._stall_s):
                 return self._why_lost(waited_s)
-            self._connect(capture, image)
+            # Back is a camera with its first whole picture: else one that sends no other would be lost and back without end.
+            if not capture.is_damaged or self.lost_at_s is None:
+                self._connect(capture, image)
             self._receive(image, time.monotonic(), time.time(), is_damaged=capture.is_damaged)
+            if self._damaged_since_s is not None and time.monotonic() - self._damaged_since_s >= ONLY_DAMAGE_S:
+                return f"only damaged pictures for {ONLY_DAMAGE_S:.0f} s"
         return "closed"
 
     def _why_lost(self, waited_s: float) -> str:
@@ -135,7 +152,7 @@ class Reader(threading.Thread):
                 self._hand_over.note(Notice("source_lost", {"reason": reason}))
         self._check.forget()
         self._freeze.forget()
-        self._filler = None
+        self._filler = self._damaged_since_s = None
         self._note_freeze(False, time.monotonic())
 
     def _is_connected(self) -> bool:
@@ -161,8 +178,9 @@ class Reader(threading.Thread):
         """A picture from the camera: counted, and handed over if it is whole, shows something new and is due."""
         self._hand_over.count("frames")
         if is_damaged:
-            self._note_damage()
+            self._note_damage(time_s)
             return
+        self._damaged_since_s = None
         is_frozen = self._freeze.look(image, time_s)
         filler = self._check.look(image) or ("frozen" if is_frozen else None)
         self._note_freeze(is_frozen and filler != "one colour", time_s)
@@ -187,12 +205,13 @@ class Reader(threading.Thread):
             self._hand_over.note(Notice("picture_moves", {"frozen_s": time_s - self._frozen_since_s}))
             self._frozen_since_s = None
 
-    def _note_damage(self) -> None:
+    def _note_damage(self, time_s: float) -> None:
         self._hand_over.count("damaged")
-        self._gap = self._gap or "damaged pictures"
-        if self._filler != "damaged":
+        self._gap = self._gap or DAMAGED
+        self._damaged_since_s = time_s if self._damaged_since_s is None else self._damaged_since_s
+        if time_s - self._damaged_at_s > CLEAN_S:
             self._hand_over.note(Notice("filler", {"reason": "damaged"}))
-        self._filler = "damaged"
+        self._damaged_at_s = time_s
 
     def _note_filler(self, filler: str | None) -> None:
         if filler is not None:

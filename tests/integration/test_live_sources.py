@@ -20,11 +20,12 @@ from edge_runtime.errors import SourceOpenError
 from edge_runtime.frames import Frame
 from edge_runtime.score import Event
 from edge_runtime.sources import capture
-from edge_runtime.sources.address import CameraOptions
+from edge_runtime.sources.address import CameraOptions, parse_address
 from edge_runtime.sources.camera import CameraSource
+from edge_runtime.sources.pyav_capture import END_OF_JPEG, AccessRefused
 from edge_runtime.window import Window
 from tests.kit.cameras import Proxy, RtspCamera
-from tests.kit.drawn_footage import Reel, draw, number_in, video_frames, write_reel
+from tests.kit.drawn_footage import Reel, draw, number_in, reel_pictures, video_frames, write_reel
 from tests.kit.mjpeg_server import MjpegCamera
 from tests.kit.odd_rtsp import OddRtsp
 
@@ -248,6 +249,27 @@ def test_damaged_pictures_are_left_out(tmp_path: Path) -> None:
     assert len(spoilt) < len(frames) / 4
 
 
+def test_jpegs_that_were_cut_short_are_left_out(reel: Reel) -> None:
+    whole = reel_pictures(reel)
+    with MjpegCamera(reel) as camera, closing(opened(camera.uri)) as source:
+        poll_until(source, is_frame)
+        camera.send([data[: len(data) // 2] if number % 5 == 4 else data for number, data in enumerate(whole)])
+        items = poll_for(source, 3.0)
+        assert source.health().damaged >= 3
+    frames = frames_in(items)
+    assert len(frames) >= 20 and all(is_near_a_picture(frame, reel) for frame in frames)
+    assert {frame.gap for frame in frames} == {None, "damaged pictures"}
+
+
+@pytest.mark.parametrize("change", [lambda data: data + bytes(5000), lambda data: data.removesuffix(END_OF_JPEG)], ids=["padded", "no end"])
+def test_jpegs_that_end_in_a_way_of_their_own_are_whole(reel: Reel, change: Callable[[bytes], bytes]) -> None:
+    with MjpegCamera(reel) as camera:
+        camera.send([change(data) for data in reel_pictures(reel)])
+        with closing(opened(camera.uri)) as source:
+            items = poll_for(source, 2.0)
+        assert len(frames_in(items)) >= 10 and source.health().damaged == 0
+
+
 @by_both_readers
 @both
 def test_a_frozen_picture_is_said_and_left_out(reel: Reel, make: type[Camera]) -> None:
@@ -357,6 +379,8 @@ def test_a_wrong_password_is_called_one(reel: Reel, make: type[Camera]) -> None:
             opened(camera.bare_uri.replace("://", f"://{user}:{password}@"))
         with pytest.raises(SourceOpenError, match=r"camera: expected to be let in, it wants a user and password \(401\)"):
             opened(camera.bare_uri)
+        with pytest.raises(AccessRefused):
+            capture.Opener(parse_address(camera.bare_uri), CameraOptions()).open()
 
 
 @rtsp
@@ -384,9 +408,33 @@ def test_a_stream_that_cannot_be_shown_is_called_that(media: tuple[str, ...], sa
         opened(camera.uri)
 
 
+def test_a_stream_whose_name_is_no_utf_8_is_opened_all_the_same() -> None:
+    name = "摄像头".encode("gbk")
+    says = "expected a codec that FFmpeg knows, got another one"
+    with OddRtsp("m=video 0 RTP/AVP 96", "a=rtpmap:96 NEWEST/90000", name=name) as camera, pytest.raises(SourceOpenError, match=says):
+        opened(camera.uri)
+
+
+def test_an_answer_that_nobody_foresaw_is_an_error_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("hunter-2-secret")
+
+    monkeypatch.setattr("av.open", fail)
+    with pytest.raises(SourceOpenError, match=r"got an answer that cannot be read \(ValueError\)") as error:
+        opened("rtsp://127.0.0.1:9/camera")
+    assert SECRETS[1] not in str(error.value)
+
+
 def test_a_name_that_nobody_knows_is_called_that() -> None:
     with pytest.raises(SourceOpenError, match="expected a camera there, got 'Name or service not known'"):
         opened("rtsp://no-such-camera.invalid/stream")
+
+
+@by_both_readers
+@pytest.mark.parametrize("host", ["cam..local", f"{'cam' * 22}.local"], ids=["empty", "overlong"])
+def test_a_name_that_no_host_can_have_is_called_that(host: str) -> None:
+    with pytest.raises(SourceOpenError, match="expected a camera there, got 'no name of a host'"):
+        opened(f"rtsp://{host}/stream")
 
 
 @both

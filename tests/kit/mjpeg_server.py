@@ -109,6 +109,10 @@ class MjpegCamera:
         self._shown, self._pictures = reel, reel_pictures(reel)
         self._number = 0
 
+    def send(self, pictures: list[bytes]) -> None:
+        """Send these, as they are, one after another; `show` ends it."""
+        self._pictures = pictures
+
     def black(self) -> None:
         """Send all-black pictures; `show` ends it."""
         self.show(black_reel(self._shown))

@@ -17,10 +17,12 @@ class OddRtsp:
 
     Args:
         media: the lines of its description that name what it sends, such as `m=video 0 RTP/AVP 96` and `a=rtpmap:96 NEWEST/90000`.
+        name: of the session, in whatever encoding.
     """
 
-    def __init__(self, *media: str) -> None:
+    def __init__(self, *media: str, name: bytes = b"odd") -> None:
         self._media = media
+        self._name = name
         self._payload_type = int(media[0].split()[-1])
         self._ended = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -63,15 +65,16 @@ class OddRtsp:
                     self._play(caller)
 
     def _answer(self, method: str, number: str) -> bytes:
-        head, body = [f"RTSP/1.0 200 OK\r\nCSeq: {number}"], ""
+        head, body = [f"RTSP/1.0 200 OK\r\nCSeq: {number}"], b""
         if method == "OPTIONS":
             head.append("Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN")
         if method == "DESCRIBE":
-            body = "\r\n".join(("v=0", "o=- 0 0 IN IP4 127.0.0.1", "s=odd", "t=0 0", *self._media, "a=control:0", ""))
+            before, after = ("v=0", "o=- 0 0 IN IP4 127.0.0.1", "s="), ("", "t=0 0", *self._media, "a=control:0", "")
+            body = "\r\n".join(before).encode() + self._name + "\r\n".join(after).encode()
             head += ["Content-Type: application/sdp", f"Content-Length: {len(body)}"]
         if method == "SETUP":
             head += ["Transport: RTP/AVP/TCP;unicast;interleaved=0-1", "Session: 1"]
-        return ("\r\n".join(head) + "\r\n\r\n" + body).encode()
+        return ("\r\n".join(head) + "\r\n\r\n").encode() + body
 
     def _play(self, caller: socket.socket) -> None:
         number = 0

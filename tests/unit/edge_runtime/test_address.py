@@ -25,6 +25,13 @@ def test_every_form_of_address_is_read(uri: str, kind: str, target: str, stream:
     assert parse_address(uri) == Address(kind, target, uri, stream)
 
 
+def test_a_scheme_in_capitals_is_the_same_and_nothing_else_changes() -> None:
+    assert is_live("RTSP://bob:Pa%2FSS@Gate/Main?")
+    address = parse_address("RTSP://bob:Pa%2FSS@Gate/Main?")
+    assert address.target == "rtsp://bob:Pa%2FSS@Gate/Main?"
+    assert address.shown == "rtsp://***@Gate/Main"
+
+
 @pytest.mark.parametrize("uri", ["gate.mp4", "footage/gate", "footage/*.jpg", "synthetic:?seed=7", "file:///gate.mp4"])
 def test_footage_is_not_live(uri: str) -> None:
     assert not is_live(uri)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from itertools import islice, pairwise
+from time import monotonic
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from edge_runtime.frames import Frame
 from edge_runtime.score import Event
 from edge_runtime.sources import LiveSource, SourceHealth, camera, capture, gstreamer, open_source
 from edge_runtime.sources.address import CameraOptions, parse_address
+from edge_runtime.sources.camera import CameraSource
 from edge_runtime.sources.hand_over import MOST_NOTICES, HandOver, Notice, Picture
+from edge_runtime.sources.pyav_capture import AccessRefused
 from edge_runtime.sources.reader import LONGEST_WAIT_S, Pace, waits_s
 
 
@@ -147,6 +150,20 @@ def test_a_hanging_driver_is_left_behind_and_the_camera_opened_again(driver: Dri
     assert not readers()
 
 
+@pytest.mark.parametrize(("passed_s", "hangs"), [(10.9, False), (11.1, True)])
+def test_a_read_may_take_twice_the_patience(driver: Driver, passed_s: float, hangs: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once for what comes and gives no picture, and once more for what does not come."""
+    source = CameraSource("camera:0", options=CameraOptions(stall_s=5))
+    driver.hanging_reads = 1
+    assert driver.hangs.wait(10)
+    began_s = monotonic()
+    with monkeypatch.context() as patches:
+        patches.setattr("edge_runtime.sources.reader.time.monotonic", lambda: began_s + passed_s)
+        assert source._reader.hangs() is hangs
+    driver.lets_go.set()
+    source.close()
+
+
 def test_a_driver_that_never_returns_ends_the_run(driver: Driver) -> None:
     source = open_source("camera:0", camera=CameraOptions(stall_s=0.1))
     assert isinstance(source, LiveSource)
@@ -197,6 +214,54 @@ def test_damaged_pictures_are_counted_and_left_out_and_said_once(driver: Driver)
     assert damaged >= 2 and [frame.gap for frame in after] == ["damaged pictures", None, None]
 
 
+def test_damage_again_and_again_is_said_once_until_the_line_was_clean(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_runtime.sources.reader.CLEAN_S", 1.0)
+    source = open_source("camera:0", camera=CameraOptions(stall_s=1))
+    assert isinstance(source, LiveSource)
+    gaps: list[str | None] = []
+    for clean_s, events in ((0.0, ["filler"]), (0.1, []), (0.1, []), (2.0, ["filler"])):
+        gaps += [frame.gap for frame in frames_for(source, clean_s)]
+        damaged = source.health().damaged
+        driver.is_damaged = True
+        while source.health().damaged < damaged + 3:
+            threading.Event().wait(0.005)
+        driver.is_damaged = False
+        came: list[Frame | Event] = []
+        while not came or not isinstance(came[-1], Frame) or came[-1].gap != "damaged pictures":
+            item = source.poll(1.0)
+            came += [] if item is None else [item]
+        assert [item.event for item in came if isinstance(item, Event)] == events
+    source.close()
+    assert set(gaps) <= {None, "start"}
+
+
+def frames_for(source: LiveSource, seconds: float) -> list[Frame]:
+    ends_s = monotonic() + seconds
+    items = []
+    while monotonic() < ends_s:
+        items.append(source.poll(0.05))
+    return [item for item in items if isinstance(item, Frame)]
+
+
+def test_a_camera_that_sends_nothing_whole_is_lost_once_until_it_does(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_runtime.sources.reader.ONLY_DAMAGE_S", 0.1)
+    source = open_source("camera:0", camera=CameraOptions(stall_s=1))
+    assert isinstance(source, LiveSource)
+    driver.is_damaged = True
+    assert until(source, "source_lost")[-1].detail == {"reason": "only damaged pictures for 0 s"}
+    opened = driver.opened
+    while driver.opened < opened + 3:
+        assert not isinstance(source.poll(0.05), Event)
+    assert source.health().state != "reading"
+    driver.is_damaged = False
+    assert [event.event for event in until(source, "reconnect")] == ["reconnect"]
+    frame = next(iter(source))
+    health = source.health()
+    source.close()
+    assert frame.gap is not None and frame.gap.startswith("reconnect after")
+    assert (health.state, health.connects, health.losses) == ("reading", 2, 1)
+
+
 @pytest.mark.parametrize(
     ("pyav", "pipelines", "ways"),
     [
@@ -227,6 +292,33 @@ def test_a_failure_of_the_reader_itself_is_told(driver: Driver, monkeypatch: pyt
     with pytest.raises(SourceStalled, match="the reader failed: AttributeError"):
         until(source, "no such event")
     source.close()
+
+
+@pytest.mark.parametrize(("error", "waits"), [(AccessRefused, True), (SourceOpenError, False)])
+def test_a_camera_that_refuses_a_password_is_not_asked_again_soon(
+    error: type[SourceOpenError], waits: bool, driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[float] = []
+
+    def refuse() -> None:
+        tries.append(monotonic())
+        raise error("no entry")
+
+    monkeypatch.setattr(driver, "open", refuse)
+    source = open_source("camera:0", camera=CameraOptions(stall_s=1, waits=True))
+    assert isinstance(source, LiveSource)
+    assert source.poll(2 * LONGEST_WAIT_S) is None
+    source.close()
+    assert (len(tries) == 1) is waits and source.health().last_error == "no entry"
+    assert not readers()
+
+
+def test_a_reader_that_fails_at_the_start_is_an_error_at_once(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "open", lambda: "no camera")
+    began_s = monotonic()
+    with pytest.raises(SourceOpenError, match=r"camera:0: expected a picture, got none: the reader failed \(AttributeError\)"):
+        open_source("camera:0", camera=CameraOptions(stall_s=60))
+    assert monotonic() - began_s < 60
 
 
 @pytest.mark.parametrize("uri", ["camera:98", "/dev/video98", "v4l2:///dev/v4l/by-id/usb-nothing"])

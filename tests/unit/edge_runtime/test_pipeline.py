@@ -192,6 +192,19 @@ def test_an_alarm_does_not_wait_for_a_camera_that_shows_nothing(what: str, toy: 
     assert notes.lines[-3:] == ["alarm_end", what, "closed"]
 
 
+@pytest.mark.parametrize(("gap", "alarms"), [("damaged pictures", 1), ("reconnect after 3.0 s", 2)])
+def test_an_alarm_outlasts_damaged_pictures_and_no_other_gap(gap: str, alarms: int, toy: Toy) -> None:
+    notes = Notebook()
+    source = ThatBreaks("source_lost", 16)
+    source._items[8] = replace(source._items[8], gap=gap)  # type: ignore[arg-type]
+    detector = Detector.open(toy("one_pool"), threshold=-1.0)
+    pipeline = Pipeline(
+        detector, source, [notes], detector.open_stream("gate"), on_round=lambda: "source_lost" in notes.lines and pipeline.stop()
+    )
+    pipeline.run()
+    assert (notes.lines.count("alarm_start"), notes.lines.count("alarm_end"), notes.lines.count("gap")) == (alarms, alarms, 1)
+
+
 def test_an_error_in_the_source_ends_the_alarm_closes_the_sinks_saves_the_state_and_is_told(toy: Toy, tmp_path: Path) -> None:
     put_clip(tmp_path / "clip", 6)
     (tmp_path / "clip" / "006.png").write_bytes(b"no image")

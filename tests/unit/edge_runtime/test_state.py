@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -169,11 +172,55 @@ def test_a_memory_is_claimed_by_one_alone(toy: Toy, tmp_path: Path) -> None:
     first.claim()
     yard.claim()
     with pytest.raises(ConfigError, match=r"gate\.safetensors: expected a memory of its own, another process learns into it"):
-        second.claim()
+        second.claim(patience_s=0)
     second.save(learned_bank(bundle))
     assert first.load(bank_of(bundle)) is True
     del first
     StateStore(tmp_path, "gate", bundle).claim()
+
+
+def test_a_claim_waits_for_somebody_who_is_nearly_done(toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = toy("one_pool")
+    stores = [StateStore(tmp_path, "gate", bundle)]
+    stores[0].claim()
+    monkeypatch.setattr("edge_runtime.state.sleep", lambda _: stores.clear())
+    second = StateStore(tmp_path, "gate", bundle)
+    second.claim()
+    with pytest.raises(ConfigError, match="another process learns into it"):
+        StateStore(tmp_path, "gate", bundle).claim(patience_s=0)
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_on_a_file_system_without_locks_a_memory_is_used_and_the_log_says_so(
+    number: int, toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    store = StateStore(tmp_path, "gate", toy("one_pool"))
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with caplog.at_level(logging.WARNING):
+        store.claim()
+    [record] = caplog.records
+    assert f"gate.lock: cannot be locked ({os.strerror(number)})" in record.getMessage()
+
+
+def test_a_lock_that_another_user_left_is_taken(toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    really_open = os.open
+
+    def open_as_another(path: Path, flags: int, mode: int = 0o777) -> int:
+        if flags & (os.O_WRONLY | os.O_RDWR):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return really_open(path, flags, mode)
+
+    bundle = toy("one_pool")
+    (tmp_path / "gate.lock").touch(0o644)
+    store = StateStore(tmp_path, "gate", bundle)
+    with monkeypatch.context() as patches:
+        patches.setattr(os, "open", open_as_another)
+        store.claim()
+    with pytest.raises(ConfigError, match="another process learns into it"):
+        StateStore(tmp_path, "gate", bundle).claim(patience_s=0)
 
 
 def test_a_claim_that_cannot_be_written_is_a_sink_error(toy: Toy, tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ FORCE ?=
 INT8_MODE ?= qdq
 ENGINE_FLAGS ?=
 CALIBRATE_FLAGS ?=
+BUNDLES ?=
+COMPARE_FLAGS ?=
 GPU_CHECK_FLAGS ?=
 
 # On a Jetson, NumPy, OpenCV and TensorRT are JetPack's: .venv sees them, and pip may not put others over them.
@@ -43,13 +45,14 @@ endif
 run_bin := .venv/bin
 dev_bin := .venv-dev/bin
 
-.PHONY: bundle-is-there help demo train bundle calibrate engine gpu-check check test bench wheel clean
+.PHONY: bundle-is-there help demo train bundle calibrate compare engine gpu-check check test bench wheel clean
 
 help:
 	@echo "make demo                            score the built-in scene with the shipped bundle, into runs/demo"
 	@echo "make train CONFIG= DATA= OUT=        train on normal footage (EPOCHS=, RESUME=1)"
 	@echo "make bundle RUN= OUT=                split, export, check and calibrate a run"
 	@echo "make calibrate BUNDLE= DATA=         gate, scale and threshold anew, from normal footage of this camera"
+	@echo "make compare BUNDLES= DATA=          which bundle tells anomalies best, from normal footage alone"
 	@echo "make engine BUNDLE= PRECISION=       TensorRT engines, on the device that runs them (REBUILD=1, FORCE=1, INT8_MODE=, DATA=)"
 	@echo "make test                            every check and test"
 	@echo "make bench                           benchmarks/results/*.json"
@@ -89,6 +92,10 @@ bundle: .venv-dev/ready
 calibrate: .venv/ready
 	@test -n "$(DATA)" || { echo 'error: make calibrate: expected DATA=, normal footage of this camera. Example: make calibrate DATA=footage/gate-today' >&2; exit 2; }
 	$(run_bin)/python -m calibration --bundle '$(BUNDLE)' --data '$(DATA)' --false-alarms-per-hour $(FALSE_ALARMS_PER_HOUR) $(CALIBRATE_FLAGS)
+
+compare: .venv/ready
+	@test -n "$(BUNDLES)" -a -n "$(DATA)" || { echo "error: make compare: expected BUNDLES= and DATA=, normal footage that none was trained on. Example: make compare BUNDLES='bundles/gate bundles/gate-large' DATA=footage/gate-new" >&2; exit 2; }
+	$(run_bin)/python -m calibration.compare $(BUNDLES) --data '$(DATA)' $(COMPARE_FLAGS)
 
 engine: bundle-is-there .venv/tensorrt
 	$(run_bin)/python -m export.engine --bundle '$(BUNDLE)' --precision '$(PRECISION)' --int8-mode '$(INT8_MODE)' \

@@ -12,7 +12,7 @@ import numpy as np
 
 from edge_runtime.frames import Frame
 
-__all__ = ["FastForward", "add_fast_forwards"]
+__all__ = ["EVENT_S", "PAUSE_S", "FastForward", "add_fast_forwards", "random_frames"]
 
 EVENT_S = (2.0, 4.0)
 PAUSE_S = (3.0, 5.0)
@@ -47,16 +47,17 @@ def add_fast_forwards(frames: Sequence[Frame], fps: float, rng: np.random.Genera
     """
     activity = _activity(frames)
     changed = [replace(frame, truth=False) for frame in frames]
-    at = _seconds(rng, PAUSE_S, fps)
+    at = random_frames(rng, PAUSE_S, fps)
     while at < len(frames):
         event = _choose(at, len(frames), activity, fps, rng)
         for i in range(event.start, event.stop):
             changed[i] = replace(frames[i], image=_paste(frames, i, event), truth=True)
-        at = event.stop + _seconds(rng, PAUSE_S, fps)
+        at = event.stop + random_frames(rng, PAUSE_S, fps)
     return changed
 
 
-def _seconds(rng: np.random.Generator, bounds: tuple[float, float], fps: float) -> int:
+def random_frames(rng: np.random.Generator, bounds: tuple[float, float], fps: float) -> int:
+    """How many frames make a time between two bounds in seconds; 1 or more."""
     return max(int(rng.uniform(*bounds) * fps), 1)
 
 
@@ -73,7 +74,7 @@ def _choose(start: int, count: int, activity: np.ndarray, fps: float, rng: np.ra
     row, column = divmod(int(rng.choice(activity.size, p=activity.ravel())), columns)
     return FastForward(
         start=start,
-        stop=min(start + _seconds(rng, EVENT_S, fps), count),
+        stop=min(start + random_frames(rng, EVENT_S, fps), count),
         speed=int(rng.choice(SPEEDS)),
         top=int(np.clip(row - height // 2, 0, max(rows - height, 0))),
         left=int(np.clip(column - width // 2, 0, max(columns - width, 0))),

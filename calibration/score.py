@@ -12,12 +12,10 @@ import numpy as np
 
 from calibration.clips import NormalClip, check_clips, read_frames
 from calibration.pseudo_anomalies import add_fast_forwards
+from calibration.replays import evaluate_replays, score_clips
 from edge_runtime.alarms import count_alarms
 from edge_runtime.bundle import Bundle
-from edge_runtime.detector import Detector
 from edge_runtime.errors import ConfigError
-from edge_runtime.evaluation import evaluate
-from edge_runtime.evaluation.scoring import as_clip_scores, open_evaluation_stream, score_frames
 from edge_runtime.frames import Frame
 from edge_runtime.manifest import GateSpec, Manifest, Precision
 from edge_runtime.preprocess import InputSpec, fit
@@ -80,13 +78,13 @@ def calibrate(bundle: Bundle, clips: Sequence[NormalClip], settings: Calibration
     check_clips(clips)
     manifest = bundle.manifest
     first = next(iter(manifest.precisions))
-    frozen = _score_clips(bundle, first, _read_all(clips, manifest.fps), is_learning=False)
+    frozen = score_clips(bundle, first, _read_all(clips, manifest.fps), is_learning=False)
     bundle = replace(bundle, manifest=replace(manifest, gate=_choose_gate(frozen, settings)))
     smoothing_frames, paper_weight = _choose_on_pseudo_anomalies(bundle, first, clips, settings)
     precisions: dict[str, Precision] = {}
     reference: list[bool] = []
     for name, precision in manifest.precisions.items():
-        scored = _score_clips(bundle, name, _read_all(clips, manifest.fps), is_learning=True)
+        scored = score_clips(bundle, name, _read_all(clips, manifest.fps), is_learning=True)
         values = [_smoothed(scores, settings.quantity, smoothing_frames) for scores in scored]
         scale = ScoreScale.fit(np.concatenate(values), settings.quantity, smoothing_frames)
         scores = [[scale.score(value) for value in clip] for clip in values]
@@ -168,16 +166,16 @@ def _choose_on_pseudo_anomalies(
     for clip, rng in zip(clips[: settings.pseudo_clips], _generators(settings), strict=False):
         # Small frames, one clip at a time: the replays need a whole clip in memory.
         frames = [_shrink(frame, bundle.manifest.input) for frame in islice(read_frames(clip, fps), int(settings.pseudo_s * fps))]
-        normal += _score_clips(bundle, precision, [frames], is_learning=True)
+        normal += score_clips(bundle, precision, [frames], is_learning=True)
         changed = [add_fast_forwards(frames, fps, rng) for _ in range(settings.pseudo_rounds)]
-        replays += _score_clips(bundle, precision, changed, is_learning=True)
+        replays += score_clips(bundle, precision, changed, is_learning=True)
     replays = [scores for scores in replays if scores]
     truth = [bool(score.truth) for scores in replays for score in scores]
     if all(truth) or not any(truth):
         raise ConfigError("calibration: expected clips of 6 s or more, these leave no room for a pseudo-anomaly. Use longer clips.")
     candidates = sorted({max(round(seconds * fps), 1) for seconds in settings.smoothing_s})
     peak_by_frames = {frames: _median_peak(normal, replays, settings.quantity, frames, settings.alarm_within_s) for frames in candidates}
-    auc_by_weight = {weight: _paper_auc(replays, weight) for weight in settings.paper_weights}
+    auc_by_weight = {weight: evaluate_replays(replays, weight).paper for weight in settings.paper_weights}
     log.info("pseudo-anomalies: median peak score in time, by smoothing in frames: %s", _rounded(peak_by_frames))
     log.info("pseudo-anomalies: AUC of protocol paper by weight of the PSNR: %s", _rounded(auc_by_weight))
     return _best(peak_by_frames), _best(auc_by_weight)
@@ -195,16 +193,6 @@ def _shrink(frame: Frame, spec: InputSpec) -> Frame:
     """The frame at the network's size, still in colour."""
     planes = fit(frame.image, replace(spec, channels=3))
     return replace(frame, image=np.ascontiguousarray(planes.transpose(1, 2, 0)))
-
-
-def _paper_auc(replays: Sequence[Sequence[Score]], weight: float) -> float:
-    clips = [as_clip_scores(str(i), scores) for i, scores in enumerate(replays)]
-    unscored = [[False] * clip.first for clip in clips]
-    labels = {
-        clip.name: np.array(before + [bool(score.truth) for score in scores])
-        for clip, before, scores in zip(clips, unscored, replays, strict=True)
-    }
-    return evaluate(clips, labels, weight).paper
 
 
 def _median_peak(
@@ -237,9 +225,3 @@ def _rounded(worth: Mapping[Choice, float]) -> dict[Choice, float]:
 def _smoothed(scores: Sequence[Score], quantity: str, frames: int) -> np.ndarray:
     raw = [{"local_error": s.local_error, "regular_score": s.regular_score, "psnr_db": s.psnr_db} for s in scores]
     return np.array(smooth([oddness(quantity, values) for values in raw], frames))
-
-
-def _score_clips(bundle: Bundle, precision: str, clips: Iterable[Iterable[Frame]], *, is_learning: bool) -> list[list[Score]]:
-    """Scores of every clip, each with the shipped memory to begin with."""
-    detector = Detector.open(bundle, precision=precision, device="cpu")  # the same numbers on every machine
-    return [score_frames(detector, open_evaluation_stream(detector, is_learning=is_learning), clip) for clip in clips]

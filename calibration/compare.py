@@ -1,0 +1,76 @@
+"""`python -m calibration.compare`: compare bundles on normal footage of their camera (`make compare BUNDLES=… DATA=…`)."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_runtime.commands import run_command, set_up_logging
+from edge_runtime.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from calibration.clips import NormalClip
+    from calibration.comparison import Comparison
+
+__all__ = ["main"]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m calibration.compare", description=__doc__)
+    parser.add_argument("bundles", type=Path, nargs="+", metavar="BUNDLE", help="bundles for one camera")
+    parser.add_argument("--data", required=True, help="normal footage that none of them was trained on: a folder of clips, or a video")
+    parser.add_argument("--clips", nargs="+", metavar="NAME", help="of the clips in DATA, only these (default: all)")
+    parser.add_argument("--rounds", type=int, default=4, help="replays of each clip, of each kind (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the replays")
+    parser.add_argument("--precision", default="fp32", help="default: %(default)s")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="the figures, as JSON")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    arguments = parser.parse_args()
+    set_up_logging(is_debug=arguments.debug)
+    return run_command(lambda: _compare(arguments), is_debug=arguments.debug)
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    import json
+    from dataclasses import asdict
+
+    from calibration.clips import find_clips
+    from calibration.comparison import CompareSettings, compare
+    from edge_runtime.bundle import Bundle
+    from edge_runtime.files import write_atomically
+
+    bundles = {str(path): Bundle.load(path) for path in arguments.bundles}
+    settings = CompareSettings(rounds=arguments.rounds, precision=arguments.precision, seed=arguments.seed)
+    comparison = compare(bundles, _choose(find_clips(arguments.data), arguments.clips), settings)
+    _print_table(comparison)
+    if arguments.out:
+        facts = {"data": arguments.data, "clips": arguments.clips, "settings": asdict(settings), **asdict(comparison)}
+        write_atomically(arguments.out, (json.dumps(facts, indent=2) + "\n").encode())
+    return 0
+
+
+def _choose(clips: list[NormalClip], names: Sequence[str] | None) -> list[NormalClip]:
+    if names is None:
+        return clips
+    missing = set(names) - {clip.name for clip in clips}
+    if missing:
+        raise ConfigError(f"--clips: expected some of {', '.join(clip.name for clip in clips)}, got {', '.join(sorted(missing))}.")
+    return [clip for clip in clips if clip.name in names]
+
+
+def _print_table(comparison: Comparison) -> None:
+    print(f"{'':<20}{'paper':>7}{'causal':>8}{'hits':>12}{'false alarms':>14}   ({60 * comparison.hours:.0f} min of each kind)")
+    for name, kinds in comparison.kinds.items():
+        print(name)
+        for kind, result in kinds.items():
+            hits = f"{result.hits} of {result.events}"
+            print(f"  {kind:<18}{result.paper:>7.2f}{result.causal:>8.2f}{hits:>12}{result.false_alarms:>14}")
+    print("AUC in percent, frames of all replays ranked together, the memory learning. Nothing here says how a real anomaly would score.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from calibration.gliders import CutOut, add_gliders, brisk_speed, cut_out_movers
+from edge_runtime.frames import Frame
+
+FPS = 10
+HEIGHT, WIDTH = 120, 200
+
+
+def walker_clip(count: int = 80, speed: int = 2) -> list[Frame]:
+    """A textured wall, and before it something of 24 x 12 that goes to the right, as many pixels a frame as `speed` says."""
+    rng = np.random.default_rng(0)
+    wall = rng.integers(90, 110, (HEIGHT, WIDTH, 3))
+    coat = rng.integers(180, 250, (24, 12, 3))
+    images = []
+    for i in range(count):
+        image = wall.copy()
+        left = 10 + speed * i % (WIDTH - 30)
+        image[50:74, left : left + 12] = coat
+        images.append(image.astype(np.uint8))
+    return [Frame(image, i, i / FPS, 0.0, "gate", "start" if i == 0 else None) for i, image in enumerate(images)]
+
+
+def still_clip(count: int, grey: int = 50) -> list[Frame]:
+    return [Frame(np.full((HEIGHT, WIDTH, 3), grey, np.uint8), i, i / FPS, 0.0, "gate", "start" if i == 0 else None) for i in range(count)]
+
+
+def white_square(side: int = 10, top: int = 60) -> CutOut:
+    return CutOut(np.full((side, side, 3), 255, np.float32), np.ones((side, side), np.float32), top, 0)
+
+
+def test_what_moves_is_cut_out_whole_and_alone() -> None:
+    found = cut_out_movers(walker_clip())
+    assert len(found) >= 6  # of eight looks; at the borders it does not stand free
+    for cut_out in found:
+        rows, columns = np.nonzero(cut_out.mask > 0.9)
+        assert abs(np.ptp(rows) + 1 - 24) <= 3 and abs(np.ptp(columns) + 1 - 12) <= 3
+        assert abs(cut_out.top + rows.min() - 50) <= 2
+        assert cut_out.image[cut_out.mask > 0.9].mean() > 170  # the coat, not the wall
+
+
+def test_where_nothing_moves_nothing_is_cut_out() -> None:
+    assert cut_out_movers(still_clip(60)) == []
+    assert brisk_speed(still_clip(60)) == 0
+
+
+@pytest.mark.parametrize("speed", [1, 3])
+def test_speed_is_in_pixels_a_frame(speed: int) -> None:
+    assert brisk_speed(walker_clip(speed=speed)) == pytest.approx(speed, rel=0.35)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_only_frames_that_say_so_are_changed(seed: int) -> None:
+    frames = still_clip(200)
+    changed = add_gliders(frames, [white_square()], (2, 3), FPS, np.random.default_rng(seed))
+    assert len(changed) == 200
+    assert any(frame.truth for frame in changed) and not changed[0].truth
+    for before, after in zip(frames, changed, strict=True):
+        is_changed = bool((after.image != before.image).any())
+        assert is_changed == after.truth
+        assert (after.index, after.time_s, after.stream, after.gap) == (before.index, before.time_s, before.stream, before.gap)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_thing_keeps_its_size_and_its_speed(seed: int) -> None:
+    changed = add_gliders(still_clip(200), [white_square()], (2, 3), FPS, np.random.default_rng(seed))
+    places = []
+    for frame in changed:
+        weight = (frame.image[..., 0].astype(float) - 50) / 205
+        if frame.truth:
+            assert weight.sum() == pytest.approx(100, rel=0.1)
+            rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+            places.append(((weight * rows).sum() / weight.sum(), (weight * columns).sum() / weight.sum()))
+        else:
+            places.append(None)
+    sideways = [abs(b[1] - a[1]) for a, b in pairwise(places) if a and b]
+    assert 2 <= float(np.median(sideways)) <= 3  # but for the frames in which a border throws it back
+    assert max(sideways) <= 3.2
+
+
+def test_the_clip_given_is_left_alone_and_a_seed_repeats() -> None:
+    frames = still_clip(100)
+    one, other = (add_gliders(frames, [white_square()], (2, 3), FPS, np.random.default_rng(4)) for _ in range(2))
+    assert all((frame.image == 50).all() and frame.truth is None for frame in frames)
+    assert all((a.image == b.image).all() and a.truth == b.truth for a, b in zip(one, other, strict=True))

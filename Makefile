@@ -9,6 +9,7 @@ OUT ?=
 BUNDLE ?= bundle
 EPOCHS ?=
 RESUME ?=
+FROM ?=
 FALSE_ALARMS_PER_HOUR ?= 1
 PYTEST_FLAGS ?=
 # Many tests wait for cameras and brokers; three processes keep two cores busy.
@@ -49,7 +50,7 @@ dev_bin := .venv-dev/bin
 
 help:
 	@echo "make demo                            score the built-in scene with the shipped bundle, into runs/demo"
-	@echo "make train CONFIG= DATA= OUT=        train on normal footage (EPOCHS=, RESUME=1)"
+	@echo "make train CONFIG= DATA= OUT=        train on normal footage (EPOCHS=, RESUME=1, FROM=another run)"
 	@echo "make bundle RUN= OUT=                split, export, check and calibrate a run"
 	@echo "make calibrate BUNDLE= DATA=         gate, scale and threshold anew, from normal footage of this camera"
 	@echo "make compare BUNDLES= DATA=          which bundle tells anomalies best, from normal footage alone"
@@ -84,7 +85,7 @@ demo: .venv/ready
 
 train: .venv-dev/ready
 	@test -n "$(DATA)" || { echo 'error: make train: expected DATA=, a folder with clips of normal footage. Example: make train DATA=footage/gate' >&2; exit 2; }
-	$(dev_bin)/python -m train --config '$(CONFIG)' --data '$(DATA)' --out '$(or $(OUT),$(RUN))' $(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(RESUME),--resume)
+	$(dev_bin)/python -m train --config '$(CONFIG)' --data '$(DATA)' --out '$(or $(OUT),$(RUN))' $(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(FROM),--from '$(FROM)') $(if $(RESUME),--resume)
 
 bundle: .venv-dev/ready
 	$(dev_bin)/python -m export --run '$(RUN)' --out '$(or $(OUT),$(BUNDLE))' --false-alarms-per-hour $(FALSE_ALARMS_PER_HOUR) $(BUNDLE_FLAGS)

@@ -205,6 +205,7 @@ def _provenance(run: Run, settings: BundleSettings) -> dict[str, Any]:
     return {
         "training_clips": [segment["name"] for segment in run.facts["training"]],
         "held_out_clips": [segment["name"] for segment in run.facts["held_out"]],
+        "started_from": run.facts.get("started_from"),
         "epoch": run.epoch,
         "seed": run.config.seed,
         "calibration": asdict(settings.calibration),

@@ -16,6 +16,7 @@ def main() -> int:
     parser.add_argument("--data", required=True, help="folder of clips (images or videos), one video, or synthetic:?clips=16&anomalies=off")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--epochs", type=int, help="instead of optimiser.epochs")
+    parser.add_argument("--from", type=Path, metavar="RUN", dest="start", help="begin with the weights and the memory of another run")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     arguments = parser.parse_args()
@@ -26,11 +27,13 @@ def main() -> int:
 def _train(arguments: argparse.Namespace) -> int:
     from train.config import load_config
     from train.loop import train
+    from train.starting_point import load_starting_point
 
     config = load_config(arguments.config)
     if arguments.epochs is not None:
         config = dataclasses.replace(config, optimiser=dataclasses.replace(config.optimiser, epochs=arguments.epochs))
-    train(config, arguments.data, arguments.out, resume=arguments.resume)
+    start = None if arguments.start is None else load_starting_point(arguments.start)
+    train(config, arguments.data, arguments.out, resume=arguments.resume, start=start)
     return 0
 
 

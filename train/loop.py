@@ -25,6 +25,7 @@ from train.data import Footage, Windows, cache_footage
 from train.losses import Losses, mnad_losses
 from train.memory import memory_health
 from train.models import Mnad, build_model
+from train.starting_point import StartingPoint
 
 __all__ = ["train"]
 
@@ -42,7 +43,7 @@ class Training:
     best_loss: float = float("inf")
 
 
-def train(config: TrainConfig, data: str, out: Path, *, resume: bool = False) -> None:
+def train(config: TrainConfig, data: str, out: Path, *, resume: bool = False, start: StartingPoint | None = None) -> None:
     """Train and leave a run in `out`: run.json, checkpoint, best model, metrics.jsonl, TensorBoard events.
 
     The best model is the one with the lowest prediction loss on the held-out clips.
@@ -50,9 +51,10 @@ def train(config: TrainConfig, data: str, out: Path, *, resume: bool = False) ->
     Args:
         data: normal footage, as `cache_footage` takes it.
         resume: go on from the last whole epoch; ends with the same weights as a run without a break.
+        start: weights and memory to begin with; random where None.
 
     Raises:
-        ConfigError: `out` holds a run and resume is off, or holds a run of another configuration.
+        ConfigError: `out` holds a run and resume is off, or holds a run of another configuration; `start` does not fit.
     """
     _check_out(config, data, out, resume)
     footage = cache_footage(data, config.input, config.data, out / "cache")
@@ -60,9 +62,12 @@ def train(config: TrainConfig, data: str, out: Path, *, resume: bool = False) ->
     held_out = Windows(footage.held_out, config.input)
     if len(windows) < 2:
         raise ConfigError(f"{data}: expected 2 windows or more to train on, the training clips have {len(windows)}. Record longer clips.")
-    description = _describe_run(config, data, footage)
+    description = _describe_run(config, data, footage, start)
     _check_clips(description, out)
     training = _begin(config)
+    if start is not None:
+        start.check_held_out(clip.segment for clip in footage.held_out)
+        training.items = start.begin(training.model, training.items)
     if resume and (out / "checkpoint.safetensors").exists():
         _restore(training, load_checkpoint(out / "checkpoint.safetensors"))
     write_atomically(out / "run.json", _as_json(description))
@@ -98,11 +103,13 @@ def _check_out(config: TrainConfig, data: str, out: Path, resume: bool) -> None:
 
 
 def _check_clips(description: dict[str, Any], out: Path) -> None:
-    """A run goes on with the clips it began with: another split would train on what was held out."""
+    """A run goes on with the clips and the weights it began with: another split would train on what was held out."""
     run = out / "run.json"
     if not run.exists():
         return
     before, now = json.loads(run.read_text(encoding="utf-8")), json.loads(json.dumps(description))
+    if before.get("started_from") != now["started_from"]:
+        raise ConfigError(f"{out}: expected the FROM= that the run began with, got another. Resume with the same, or say another OUT=.")
     for part in ("training", "held_out"):
         if before[part] != now[part]:
             names = [", ".join(segment["name"] for segment in run[part]) for run in (before, now)]
@@ -241,11 +248,12 @@ def _log(board: SummaryWriter, path: Path, metrics: dict[str, Any]) -> None:
         file.write(json.dumps(metrics) + "\n")
 
 
-def _describe_run(config: TrainConfig, data: str, footage: Footage) -> dict[str, Any]:
+def _describe_run(config: TrainConfig, data: str, footage: Footage, start: StartingPoint | None) -> dict[str, Any]:
     return {
         "configuration": asdict(config),
         "data": data,
         "fps": footage.fps,
+        "started_from": None if start is None else start.describe(),
         "training": [asdict(clip.segment) for clip in footage.training],
         "held_out": [asdict(clip.segment) for clip in footage.held_out],
         "versions": {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__},

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from edge_runtime.errors import ConfigError
+from edge_runtime.preprocess import InputSpec
+from tests.kit.commands import error_of, run_module
+from train.checkpoint import load_checkpoint
+from train.config import DataConfig, MemoryConfig, ModelConfig, OptimiserConfig, TrainConfig
+from train.loop import train as run_training
+from train.starting_point import load_starting_point
+
+DATA = "synthetic:?clips=3&frames=30&anomalies=off&width=64&height=64"
+CONFIG = TrainConfig(
+    name="tiny",
+    input=InputSpec(frames=4, target=4, channels=1, height=32, width=32),
+    model=ModelConfig(width=2),
+    memory=MemoryConfig(items=4),
+    optimiser=OptimiserConfig(learning_rate=2e-3, batch_size=4, epochs=1),
+)
+STANDING_STILL = replace(CONFIG, optimiser=replace(CONFIG.optimiser, learning_rate=0.0))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of one epoch; not to be changed."""
+    out = tmp_path_factory.mktemp("first") / "run"
+    run_training(CONFIG, DATA, out)
+    return out
+
+
+def test_a_run_begins_with_the_weights_and_the_memory_of_another(first: Path, tmp_path: Path) -> None:
+    run_training(STANDING_STILL, DATA, tmp_path / "run", start=load_starting_point(first))
+    before, after = (load_checkpoint(run / "best.safetensors") for run in (first, tmp_path / "run"))
+    weights = [name for name in before.tensors if name.startswith("model.") and "running" not in name and "tracked" not in name]
+    assert weights and all(torch.equal(before.tensors[name], after.tensors[name]) for name in weights)
+    random = tmp_path / "random"
+    run_training(STANDING_STILL, DATA, random)
+    others = load_checkpoint(random / "best.safetensors")
+    assert not all(torch.equal(before.tensors[name], others.tensors[name]) for name in weights)
+
+
+def test_the_picture_and_the_target_may_be_others(first: Path, tmp_path: Path) -> None:
+    config = replace(CONFIG, input=InputSpec(frames=4, target=5, channels=1, height=48, width=40))
+    run_training(config, DATA, tmp_path / "run", start=load_starting_point(first))
+    assert (tmp_path / "run" / "best.safetensors").exists()
+
+
+def test_run_json_says_what_it_began_with_all_the_way_back(first: Path, tmp_path: Path) -> None:
+    run_training(CONFIG, DATA, tmp_path / "second", start=load_starting_point(first))
+    run_training(CONFIG, DATA, tmp_path / "third", start=load_starting_point(tmp_path / "second"))
+    facts = json.loads((tmp_path / "third" / "run.json").read_text())["started_from"]
+    assert facts["run"] == str(tmp_path / "second")
+    assert facts["sha256"] == hashlib.sha256((tmp_path / "second" / "best.safetensors").read_bytes()).hexdigest()
+    assert facts["started_from"]["run"] == str(first) and facts["started_from"]["started_from"] is None
+
+
+def test_a_run_that_has_seen_what_is_held_out_is_refused(first: Path, tmp_path: Path) -> None:
+    run_training(CONFIG, DATA, tmp_path / "second", start=load_starting_point(first))
+    other_split = replace(CONFIG, data=DataConfig(held_out_share=0.6))
+    for run in (first, tmp_path / "second"):
+        with pytest.raises(ConfigError, match="has not seen the held-out clips, it was trained on synthetic-0"):
+            run_training(other_split, DATA, tmp_path / f"{run.name}-other", start=load_starting_point(run))
+
+
+def test_what_was_trained_on_two_runs_ago_counts(first: Path, tmp_path: Path) -> None:
+    elsewhere = DATA + "&seed=50"
+    run_training(CONFIG, elsewhere, tmp_path / "second", start=load_starting_point(first))
+    other_split = replace(CONFIG, data=DataConfig(held_out_share=0.6))
+    with pytest.raises(ConfigError, match="has not seen the held-out clips"):
+        run_training(other_split, DATA, tmp_path / "third", start=load_starting_point(tmp_path / "second"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (replace(CONFIG, model=ModelConfig(width=4)), r"expected a memory of \(4, 32\), the run has \(4, 16\)"),
+        (replace(CONFIG, memory=MemoryConfig(items=0)), "expected a memory of None"),
+        (replace(CONFIG, input=replace(CONFIG.input, frames=3, target=3)), r"the same \[model\], input.frames and input.channels"),
+    ],
+)
+def test_another_network_is_refused(first: Path, tmp_path: Path, changed: TrainConfig, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        run_training(changed, DATA, tmp_path / "run", start=load_starting_point(first))
+
+
+def test_resume_goes_on_with_the_same_beginning_only(first: Path, tmp_path: Path) -> None:
+    run_training(CONFIG, DATA, tmp_path / "run", start=load_starting_point(first))
+    run_training(CONFIG, DATA, tmp_path / "run", resume=True, start=load_starting_point(first))
+    with pytest.raises(ConfigError, match="expected the FROM= that the run began with"):
+        run_training(CONFIG, DATA, tmp_path / "run", resume=True)
+
+
+def test_where_there_is_no_run_the_command_says_so(tmp_path: Path) -> None:
+    finished = run_module(
+        "train", "--config", "configs/mnad_prediction-lite.toml", "--data", DATA, "--out", tmp_path / "run", "--from", tmp_path
+    )
+    assert "expected a checkpoint, found none" in error_of(finished)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_without_its_description_is_refused(first: Path, tmp_path: Path) -> None:
+    (tmp_path / "best.safetensors").write_bytes((first / "best.safetensors").read_bytes())
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"expected a training run \(run.json\)"):
+        load_starting_point(tmp_path)

@@ -49,9 +49,7 @@ def frame_rate(clips: Sequence[NormalClip], default_fps: float) -> float:
     rates = {open_source(clip.uri, default_fps=default_fps).fps or default_fps for clip in clips}
     rate = agree_on_rate(rates)
     if rate is None:
-        raise ConfigError(
-            f"calibration: expected clips of one frame rate, got {sorted(rates)}. Calibrate on clips of the rate the camera has."
-        )
+        raise ConfigError(f"expected clips of one frame rate, got {sorted(rates)}. Take clips of the rate the camera has.")
     return rate
 
 
@@ -60,4 +58,4 @@ def check_clips(clips: Sequence[NormalClip]) -> None:
     ConfigError: no clip at all.
     """
     if not clips:
-        raise ConfigError("calibration: expected at least one normal clip, got none. Hold out some, or say --data.")
+        raise ConfigError("expected at least one normal clip, got none. Hold out some, or say --data.")

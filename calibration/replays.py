@@ -13,17 +13,35 @@ from edge_runtime.evaluation.scoring import as_clip_scores, open_evaluation_stre
 from edge_runtime.frames import Frame
 from edge_runtime.score import Score
 
-__all__ = ["evaluate_replays", "score_clips"]
+__all__ = ["evaluate_replays", "score_clips", "without_aftermath"]
+
+AFTERMATH_S = 1.0
 
 
 def score_clips(bundle: Bundle, precision: str, clips: Iterable[Iterable[Frame]], *, is_learning: bool) -> list[list[Score]]:
     """Scores of every clip, each with the shipped memory to begin with."""
-    detector = Detector.open(bundle, precision=precision, device="cpu")  # the same numbers on every machine
-    return [score_frames(detector, open_evaluation_stream(detector, is_learning=is_learning), clip) for clip in clips]
+    with Detector.open(bundle, precision=precision, device="cpu") as detector:  # the same numbers on every machine
+        return [score_frames(detector, open_evaluation_stream(detector, is_learning=is_learning), clip) for clip in clips]
+
+
+def without_aftermath(scores: Iterable[Score]) -> list[Score]:
+    """The scores of a replay without those of the second after each pseudo-anomaly.
+
+    It vanishes at once, which is as odd as its coming and no fault of the normal frames that follow: the window still holds it, and so does
+    the smoothing, the longer the further a model looks ahead and the more it smooths.
+    """
+    kept = []
+    ended_s = -np.inf
+    for score in scores:
+        if score.truth:
+            ended_s = score.time_s
+        if score.truth or score.time_s - ended_s > AFTERMATH_S:
+            kept.append(score)
+    return kept
 
 
 def evaluate_replays(replays: Sequence[Sequence[Score]], paper_weight: float) -> MemoryModeResult:
-    """Rank the frames of clips that know their truth.
+    """Rank the frames of clips that know their truth, the second after each pseudo-anomaly left out.
 
     Args:
         replays: scores of one clip each, none of them empty.
@@ -32,9 +50,10 @@ def evaluate_replays(replays: Sequence[Sequence[Score]], paper_weight: float) ->
     Raises:
         ConfigError: frames of one class only.
     """
-    clips = [as_clip_scores(str(i), scores) for i, scores in enumerate(replays)]
+    judged = [without_aftermath(scores) for scores in replays]
+    clips = [as_clip_scores(str(i), scores) for i, scores in enumerate(judged)]
     labels = {
         clip.name: np.array([False] * clip.first + [bool(score.truth) for score in scores])
-        for clip, scores in zip(clips, replays, strict=True)
+        for clip, scores in zip(clips, judged, strict=True)
     }
     return evaluate(clips, labels, paper_weight)

@@ -20,7 +20,7 @@ import numpy as np
 from edge_runtime.errors import ConfigError, ShapeError
 from edge_runtime.evaluation.auc import roc_auc
 
-__all__ = ["ClipScores", "MemoryModeResult", "evaluate"]
+__all__ = ["ClipScores", "MemoryModeResult", "evaluate", "paper_score"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +107,7 @@ def evaluate(clips: Sequence[ClipScores], labels: Mapping[str, np.ndarray], pape
     truth = np.concatenate([_scored_labels(clip, labels) for clip in clips])
     updated = np.concatenate([clip.memory_updated for clip in clips]).astype(bool)
     return MemoryModeResult(
-        paper=roc_auc(np.concatenate([_paper_score(clip, paper_weight) for clip in clips]), truth),
+        paper=roc_auc(np.concatenate([paper_score(clip, paper_weight) for clip in clips]), truth),
         pooled_psnr=roc_auc(-np.concatenate([clip.psnr_db for clip in clips]), truth),
         pooled_local=roc_auc(np.concatenate([clip.local_error for clip in clips]), truth),
         causal=roc_auc(np.concatenate([clip.score for clip in clips]), truth),
@@ -130,8 +130,12 @@ def _scored_labels(clip: ClipScores, labels: Mapping[str, np.ndarray]) -> np.nda
     return labels[clip.name][clip.first : end]
 
 
-def _paper_score(clip: ClipScores, weight: float) -> np.ndarray:
-    """(N,) the paper's anomaly score; without memory only its PSNR part."""
+def paper_score(clip: ClipScores, weight: float) -> np.ndarray:
+    """(N,) the paper's anomaly score in [0, 1]; without memory only its PSNR part.
+
+    Args:
+        weight: λ, of the PSNR; the query distance has the rest.
+    """
     prediction_part = 1 - _min_max(clip.psnr_db)
     if clip.query_distance is None:
         return prediction_part

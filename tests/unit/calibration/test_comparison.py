@@ -1,15 +1,21 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
+from dataclasses import fields, replace
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from calibration.clips import find_clips
-from calibration.comparison import BOXES, CompareSettings, Comparison, compare
-from edge_runtime import Bundle
+from calibration.comparison import BOXES, CompareSettings, Comparison, Lead, _from_others, compare
+from calibration.gliders import CutOut
+from calibration.replays import without_aftermath
+from edge_runtime import Bundle, open_source
 from edge_runtime.errors import ConfigError
+from edge_runtime.score import Latency, Score
 from tests.kit.commands import ROOT, error_of, run_module
 
 BUNDLE = ROOT / "bundles" / "synthetic-lite"
@@ -30,8 +36,8 @@ def compared(shipped: Bundle) -> Comparison:
     return compare({"shipped": shipped, "deaf": deaf}, find_clips(NORMAL), CompareSettings(rounds=1))
 
 
-def test_hours_are_those_of_one_kind(compared: Comparison) -> None:
-    assert compared.hours == pytest.approx(240 / 15 / 3600)
+def test_footage_is_counted_once(compared: Comparison) -> None:
+    assert (compared.footage_s, compared.replays) == (pytest.approx(240 / 15), 1)
 
 
 def test_a_trained_model_tells_what_glides_and_what_runs(compared: Comparison) -> None:
@@ -47,15 +53,83 @@ def test_every_bundle_sees_the_same_replays_and_raises_alarms_at_its_own_thresho
         assert (result.paper, result.events) == (compared.kinds["shipped"][kind].paper, compared.kinds["shipped"][kind].events)
 
 
-def test_footage_in_which_nothing_moves_is_refused(shipped: Bundle, tmp_path: Path) -> None:
-    import cv2
-    import numpy as np
+def test_the_same_bundle_has_no_lead_and_no_error(compared: Comparison) -> None:
+    for result in compared.kinds["deaf"].values():
+        assert result.paper_lead == result.causal_lead == Lead(0.0, 0.0)
 
-    (tmp_path / "still").mkdir()
-    for i in range(80):
-        cv2.imwrite(str(tmp_path / "still" / f"{i:03d}.png"), np.full((60, 80, 3), 99, np.uint8))
+
+def test_a_lead_is_the_difference_and_its_error_comes_from_the_replays(shipped: Bundle) -> None:
+    blurred = replace(shipped, manifest=replace(shipped.manifest, paper_weight=0.0))  # ranks by the query distance alone
+    compared = compare({"shipped": shipped, "blurred": blurred}, find_clips(NORMAL)[:1], CompareSettings(rounds=2))
+    for kind, result in compared.kinds["blurred"].items():
+        assert result.paper_lead.auc == pytest.approx(result.paper - compared.kinds["shipped"][kind].paper)
+        assert 0 < result.paper_lead.error < 30
+        assert result.causal_lead == Lead(0.0, 0.0)
+
+
+def test_replays_hang_on_seed_and_seconds(shipped: Bundle, compared: Comparison) -> None:
+    clips = find_clips(NORMAL)
+    other = compare({"shipped": shipped}, clips[:1], CompareSettings(rounds=1, seed=1, clip_s=6.0))
+    again = compare({"shipped": shipped}, clips[:1], CompareSettings(rounds=1, seed=2, clip_s=6.0))
+    assert other.footage_s == 6.0
+    assert other.kinds != again.kinds
+
+
+def write_clip(folder: Path, images: Iterable[np.ndarray]) -> None:
+    folder.mkdir()
+    for i, image in enumerate(images):
+        cv2.imwrite(str(folder / f"{i:03d}.png"), image)
+
+
+def still(height: int = 240, width: int = 360) -> list[np.ndarray]:
+    return [np.full((height, width, 3), 99, np.uint8)] * 100
+
+
+def lively() -> Iterator[np.ndarray]:
+    return (frame.image for frame in open_source("synthetic:?seed=70&frames=100&anomalies=off&width=360&height=240"))
+
+
+def test_footage_in_which_nothing_moves_is_refused(shipped: Bundle, tmp_path: Path) -> None:
+    write_clip(tmp_path / "still", still())
     with pytest.raises(ConfigError, match="something moves"):
         compare({"shipped": shipped}, find_clips(str(tmp_path)), CompareSettings(rounds=1))
+
+
+def test_a_camera_that_is_quiet_most_of_the_time_is_not(shipped: Bundle, tmp_path: Path) -> None:
+    write_clip(tmp_path / "1", still())
+    write_clip(tmp_path / "2", lively())
+    compared = compare({"shipped": shipped}, find_clips(str(tmp_path)), CompareSettings(rounds=1))
+    assert compared.kinds["shipped"].keys() == KINDS
+
+
+def test_footage_of_two_sizes_is_refused(shipped: Bundle, tmp_path: Path) -> None:
+    write_clip(tmp_path / "1", lively())
+    write_clip(tmp_path / "2", still(height=120, width=160))
+    with pytest.raises(ConfigError, match="expected footage of one size, 2 has another"):
+        compare({"shipped": shipped}, find_clips(str(tmp_path)), CompareSettings(rounds=1))
+
+
+def test_footage_at_another_rate_is_refused(shipped: Bundle) -> None:
+    slow = replace(shipped, manifest=replace(shipped.manifest, fps=10.0))
+    with pytest.raises(ConfigError, match="expected footage at 10 frames per second, as the bundles were calibrated, got 15"):
+        compare({"slow": slow}, find_clips(NORMAL), CompareSettings())
+
+
+def test_what_glides_was_cut_out_of_another_clip() -> None:
+    one, other = (CutOut(np.zeros((1, 1, 3)), np.zeros((1, 1)), 0, left) for left in (1, 2))
+    assert _from_others([[one], [other]], 0) == [other]
+    assert _from_others([[one], []], 0) == [one]
+
+
+def test_the_second_after_a_pseudo_anomaly_is_left_out() -> None:
+    truth = [False] * 10 + [True] * 5 + [False] * 30 + [True] * 3 + [False] * 4
+    scores = [score_at(i / 10, is_anomalous) for i, is_anomalous in enumerate(truth)]
+    assert [round(10 * score.time_s) for score in without_aftermath(scores)] == [*range(15), *range(25, 48)]
+
+
+def score_at(time_s: float, truth: bool) -> Score:
+    latency = Latency(*[0.0] * len(fields(Latency)))
+    return Score("s", round(10 * time_s), time_s, time_s, 1.0, 3.0, False, 30.0, 0.1, 0.1, 0.1, False, latency_ms=latency, truth=truth)
 
 
 def test_clips_too_short_for_a_pseudo_anomaly_are_refused(shipped: Bundle) -> None:
@@ -83,6 +157,8 @@ def test_the_command_prints_a_table_and_leaves_the_figures(tmp_path: Path) -> No
     [
         (["--clips", "elsewhere"], "--clips: expected some of"),
         (["--rounds", "0"], "rounds: expected 1 or more, got 0"),
+        (["--seed", "-1"], "seed: expected 0 or more, got -1"),
+        (["--seconds", "0"], "seconds of each clip: expected a number above 0, got 0"),
         (["--precision", "int4"], "int4"),
     ],
 )

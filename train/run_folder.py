@@ -61,7 +61,7 @@ def check_begun_as(config: TrainConfig, data: str, out: Path, *, resume: bool) -
         return
     if not resume:
         raise ConfigError(f"{out}: expected an empty folder, found a run. Go on with RESUME=1, or say another OUT=.")
-    before = json.loads(run.read_text(encoding="utf-8"))
+    before = _read(run)
     changed = [] if is_same_place(before["data"], data) else ["the data"]
     begun, now = asdict(parse_config(before["configuration"], str(run))), asdict(config)
     changed += [key for key in now if now[key] != begun[key]]
@@ -84,7 +84,7 @@ def check_clips(description: dict[str, Any], out: Path) -> None:
     run = out / "run.json"
     if not run.exists():
         return
-    before, now = json.loads(run.read_text(encoding="utf-8")), json.loads(json.dumps(description))
+    before, now = _read(run), json.loads(json.dumps(description))
     if before.get("started_from") != now["started_from"]:
         raise ConfigError(f"{out}: expected the FROM= that the run began with, got another. Resume with the same, or say another OUT=.")
     for part in ("training", "held_out"):
@@ -93,6 +93,15 @@ def check_clips(description: dict[str, Any], out: Path) -> None:
             raise ConfigError(
                 f"{out}: expected the {part} clips the run began with ({_named(begun)}), got {_named(found)}. Say another OUT=."
             )
+
+
+def _read(run: Path) -> dict[str, Any]:
+    try:
+        facts: dict[str, Any] = json.loads(run.read_text(encoding="utf-8"))
+        _ = [facts[key] for key in ("configuration", "data", "training", "held_out")]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{run}: expected the description of a run, got '{error}'. Say another OUT=.") from error
+    return facts
 
 
 def _are_same(one: Segment, other: Segment) -> bool:

@@ -131,6 +131,13 @@ def test_a_folder_that_cannot_be_made_is_a_sink_error(tmp_path: Path, out: str, 
         run_training(CONFIG, DATA, tmp_path / out)
 
 
+@pytest.mark.parametrize("content", ["{", "{}", "[]"])
+def test_resume_refuses_a_description_that_is_broken(tmp_path: Path, content: str) -> None:
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(ConfigError, match=r"run\.json: expected the description of a run, got '"):
+        run_training(CONFIG, DATA, tmp_path, resume=True)
+
+
 @pytest.mark.parametrize("epochs", [0, -1])
 def test_a_number_of_epochs_below_one_is_refused_before_anything_is_written(tiny: Path, tmp_path: Path, epochs: int) -> None:
     finished = run_module("train", "--config", tiny, "--data", DATA, "--out", tmp_path / "run", f"--epochs={epochs}")

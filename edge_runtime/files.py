@@ -20,6 +20,7 @@ from pathlib import Path
 from edge_runtime.errors import SinkError
 
 __all__ = [
+    "held",
     "move_into_place",
     "path_beside",
     "remove_leftover_folders",
@@ -74,7 +75,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     beside, aside = (path.with_name(f".{path.name}.{secrets.token_hex(4)}") for _ in range(2))
     try:
         beside.mkdir(parents=True)
-        with _held(beside, is_needed=False):
+        with held(beside, is_needed=False):
             yield beside
             for file in beside.iterdir():
                 _sync(file)
@@ -96,7 +97,7 @@ def remove_leftover_folders(parent: Path) -> None:
     """Remove what killed fillers of folders in `parent` left there; what a living one is filling stays."""
     with suppress(OSError):
         for folder in [entry for entry in parent.iterdir() if HIDDEN_FOLDER.fullmatch(entry.name) and entry.is_dir()]:
-            with suppress(OSError), _held(folder, is_needed=True):
+            with suppress(OSError), held(folder, is_needed=True):
                 shutil.rmtree(folder)
 
 
@@ -106,6 +107,22 @@ def remove_leftovers(path: Path) -> None:
     with suppress(OSError):
         for beside in [entry for entry in path.parent.iterdir() if leftover.fullmatch(entry.name)]:
             _remove_unclaimed(beside)
+
+
+@contextmanager
+def held(folder: Path, *, is_needed: bool) -> Iterator[None]:
+    """Hold a folder's lock, until the end or until this process dies.
+
+    Raises:
+        OSError: where it is needed, and another process has it, or the file system has no locks.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(*(() if is_needed else (OSError,))):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def path_beside(path: Path) -> Path:
@@ -147,18 +164,6 @@ def _remove_unclaimed(path: Path) -> None:
     with suppress(OSError), open(path, "r+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         path.unlink()
-
-
-@contextmanager
-def _held(folder: Path, *, is_needed: bool) -> Iterator[None]:
-    """Hold a folder's lock; where it is needed and another process has it, or the file system has no locks, raise at once."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(*(() if is_needed else (OSError,))):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _remedy(path: Path, number: int | None) -> str:

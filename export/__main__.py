@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from edge_runtime.commands import run_command, set_up_logging
+from edge_runtime.commands.signals import StopSignals
 
 
 def main() -> int:
@@ -26,6 +27,8 @@ def main() -> int:
 
 
 def _export(arguments: argparse.Namespace) -> int:
+    signals = StopSignals()
+
     from calibration.score import CalibrationSettings
     from export.bundle import BundleSettings, load_run, make_bundle
 
@@ -37,7 +40,8 @@ def _export(arguments: argparse.Namespace) -> int:
         drift_limit=arguments.drift_limit,
         calibration=CalibrationSettings(false_alarms_per_hour=arguments.false_alarms_per_hour),
     )
-    bundle = make_bundle(load_run(arguments.run), arguments.out, settings)
+    with signals.interrupting():
+        bundle = make_bundle(load_run(arguments.run), arguments.out, settings)
     for name, precision in bundle.manifest.precisions.items():
         threshold = precision.threshold
         note = " (extrapolated: the held-out footage is too short to show that rate)" if threshold.is_extrapolated else ""

@@ -7,7 +7,6 @@ import json
 import logging
 import platform
 import shutil
-import tempfile
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,7 @@ from edge_runtime.manifest import (
     encode_manifest,
 )
 from edge_runtime.score_scale import ScoreScale, Threshold
+from export.bundle_folder import remove_killed_exports, work_folder
 from export.onnx_graphs import OPSET, export_graph
 from export.parity import check_parity, parity
 from export.split import split
@@ -121,21 +121,20 @@ def make_bundle(run: Run, out: Path, settings: BundleSettings) -> Bundle:
     Raises:
         BundleError: the exported graphs are too far from the model.
         SourceError, ConfigError: the held-out clips are gone or too short.
+        SinkError: the bundle's place cannot be written.
     """
+    remove_killed_exports(out)
     if out.exists() and not (out / "manifest.json").exists():
         raise ConfigError(f"{out}: expected a bundle or nothing there, found something else. Say another OUT=.")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as work:
-        draft = Path(work) / "bundle"
-        draft.mkdir()
-        bundle = _write_draft(run, draft, settings)
+    with work_folder(out) as work:
+        bundle = _write_draft(run, work.draft, settings)
         bundle = _with_parity(bundle, run)
         log.info("calibrating on %s", ", ".join(clip.name for clip in run.held_out))
         manifest = calibrate(bundle, run.held_out, settings.calibration)
-        (draft / "manifest.json").write_bytes(encode_manifest(manifest))
-        Bundle.load(draft)
-        _keep_model_card(out, draft)
-        _swap(draft, out, Path(work) / "before")
+        (work.draft / "manifest.json").write_bytes(encode_manifest(manifest))
+        Bundle.load(work.draft)
+        _keep_model_card(out, work.draft)
+        work.put_in_place()
     return Bundle.load(out)
 
 
@@ -223,14 +222,3 @@ def _keep_model_card(before: Path, draft: Path) -> None:
     card = before / "README.md"
     if card.exists():
         shutil.copy(card, draft)
-
-
-def _swap(draft: Path, out: Path, aside: Path) -> None:
-    try:
-        if out.exists():
-            out.rename(aside)
-        draft.rename(out)
-    except BaseException:  # also Ctrl-C: what is aside goes away with the work folder
-        if aside.exists() and not out.exists():
-            aside.rename(out)
-        raise

@@ -6,8 +6,13 @@ import argparse
 import dataclasses
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge_runtime.commands import run_command, set_up_logging
+from edge_runtime.commands.signals import StopSignals
+
+if TYPE_CHECKING:
+    from train.config import TrainConfig
 
 
 def main() -> int:
@@ -25,16 +30,27 @@ def main() -> int:
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    from train.config import load_config
+    signals = StopSignals()
+    config = _config(arguments)
+
     from train.loop import train
     from train.starting_point import load_starting_point
 
-    config = load_config(arguments.config)
-    if arguments.epochs is not None:
-        config = dataclasses.replace(config, optimiser=dataclasses.replace(config.optimiser, epochs=arguments.epochs))
-    start = None if arguments.start is None else load_starting_point(arguments.start)
-    train(config, arguments.data, arguments.out, resume=arguments.resume, start=start)
+    with signals.interrupting():
+        start = None if arguments.start is None else load_starting_point(arguments.start)
+        train(config, arguments.data, arguments.out, resume=arguments.resume, start=start)
     return 0
+
+
+def _config(arguments: argparse.Namespace) -> TrainConfig:
+    from train.config import check_config, load_config
+
+    config = load_config(arguments.config)
+    if arguments.epochs is None:
+        return config
+    config = dataclasses.replace(config, optimiser=dataclasses.replace(config.optimiser, epochs=arguments.epochs))
+    check_config(config, f"{arguments.config} with --epochs {arguments.epochs}")
+    return config
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ __all__ = [
     "OptimiserConfig",
     "PseudoAnomalyConfig",
     "TrainConfig",
+    "check_config",
     "load_config",
     "parse_config",
 ]
@@ -145,20 +146,19 @@ def parse_config(values: dict[str, Any], origin: str) -> TrainConfig:
         config = msgspec.convert(values, TrainConfig)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{origin}: {error}. See configs/ for examples.") from error
-    _check_ranges(config, origin)
+    check_config(config, origin)
     return config
 
 
-def _reject_unknown_keys(values: dict[str, Any], kind: type, origin: str, prefix: str) -> None:
-    fields = get_type_hints(kind)
-    for key, value in values.items():
-        if key not in fields:
-            raise ConfigError(f"{origin}: unknown key '{prefix}{key}'. Valid here: {', '.join(sorted(fields))}.")
-        if dataclasses.is_dataclass(fields[key]) and isinstance(value, dict):
-            _reject_unknown_keys(value, fields[key], origin, f"{prefix}{key}.")
+def check_config(config: TrainConfig, origin: str) -> None:
+    """Check every value's range, also of a configuration that was changed after it was read.
 
+    Args:
+        origin: where it comes from, for the error.
 
-def _check_ranges(config: TrainConfig, origin: str) -> None:
+    Raises:
+        ConfigError: a value is out of its range.
+    """
     spec, loss, optimiser, pseudo = config.input, config.loss, config.optimiser, config.pseudo_anomalies
     checks = [
         (spec.channels in (1, 3), "input.channels", "1 or 3", spec.channels),
@@ -190,3 +190,12 @@ def _check_ranges(config: TrainConfig, origin: str) -> None:
     for is_valid, key, expected, got in checks:
         if not is_valid:
             raise ConfigError(f"{origin}: {key}: expected {expected}, got {got}.")
+
+
+def _reject_unknown_keys(values: dict[str, Any], kind: type, origin: str, prefix: str) -> None:
+    fields = get_type_hints(kind)
+    for key, value in values.items():
+        if key not in fields:
+            raise ConfigError(f"{origin}: unknown key '{prefix}{key}'. Valid here: {', '.join(sorted(fields))}.")
+        if dataclasses.is_dataclass(fields[key]) and isinstance(value, dict):
+            _reject_unknown_keys(value, fields[key], origin, f"{prefix}{key}.")

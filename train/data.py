@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +20,18 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from edge_runtime.errors import ConfigError
-from edge_runtime.files import replacing
+from edge_runtime.errors import ConfigError, SourceError
+from edge_runtime.files import remove_leftovers, replacing, unwritable
 from edge_runtime.preprocess import InputSpec, fit
-from edge_runtime.sources import clip_uris, open_source
+from edge_runtime.sources import Source, clip_uris, open_source
 from edge_runtime.sources.footage import agree_on_rate, list_clips
 from train.config import DataConfig, PseudoAnomalyConfig
 from train.pseudo_anomalies import quicken_some
 
-__all__ = ["CachedClip", "Footage", "Segment", "Windows", "cache_footage", "load_segments", "split_clips"]
+__all__ = ["CALIBRATION_S", "CachedClip", "Footage", "Segment", "Windows", "cache_footage", "is_same_place", "load_segments", "split_clips"]
+
+CALIBRATION_S = 6.0  # a held-out clip as long as this has room for a pseudo-anomaly, without which no bundle is calibrated
+LEFTOVER = re.compile(r"\.(.+)\.[0-9a-f]{8}\.u8")
 
 log = logging.getLogger(__name__)
 
@@ -106,8 +112,9 @@ def cache_footage(data: str, spec: InputSpec, config: DataConfig, cache: Path) -
     Raises:
         SourceError: footage missing or unreadable.
         ConfigError: clips too short for a window, or nothing left to train on.
+        SinkError: the cache cannot be written.
     """
-    cache.mkdir(parents=True, exist_ok=True)
+    _begin_cache(cache)
     clips: list[CachedClip] = []
     rates: set[float] = set()
     for name, uri in tqdm(clip_uris(data).items(), desc="decode", unit="clip", disable=None):
@@ -117,18 +124,34 @@ def cache_footage(data: str, spec: InputSpec, config: DataConfig, cache: Path) -
     fps = agree_on_rate(rates)
     if fps is None:
         raise ConfigError(f"{data}: expected one frame rate, got {sorted(rates)}. Train on clips of one rate, the camera's.")
-    training, held_out = split_clips(clips, config.held_out_share)
-    return Footage(_usable(training, spec, "training"), _usable(held_out, spec, "held-out"), fps)
+    training, held_out = split_clips(_long_enough(clips, spec, "clips"), config.held_out_share)
+    footage = Footage(_long_enough(training, spec, "training clips"), _long_enough(held_out, spec, "held-out clips"), fps)
+    _warn_where_no_bundle_comes_of_it(footage, config.held_out_share)
+    return footage
 
 
 def load_segments(segments: Sequence[Segment], spec: InputSpec, fps: float, most_frames: int | None = None) -> list[CachedClip]:
-    """Decode segments again, into memory: without the run's cache, and no more than `most_frames` of each."""
+    """Decode segments again, into memory: without the run's cache, and no more than `most_frames` of each.
+
+    Raises:
+        SourceError: footage is gone, unreadable, or shorter than it was.
+    """
     clips = []
     for segment in segments:
         stop = segment.stop if most_frames is None else min(segment.stop, segment.start + most_frames)
-        frames = islice(open_source(segment.uri, default_fps=fps), segment.start, stop)
-        clips.append(CachedClip(segment, np.stack([fit(frame.image, spec) for frame in frames])))
+        frames = [fit(frame.image, spec) for frame in islice(open_source(segment.uri, default_fps=fps), segment.start, stop)]
+        if len(frames) < stop - segment.start:
+            raise SourceError(
+                f"{segment.uri}: expected frames {segment.start} to {stop - 1} as they were when training began, "
+                f"found {len(frames)} of them. Put the footage back as it was, or train again."
+            )
+        clips.append(CachedClip(segment, np.stack(frames)))
     return clips
+
+
+def is_same_place(one: str, other: str) -> bool:
+    """Whether two URIs of footage, or two places of clips, are one, however their paths are spelled."""
+    return _place(one) == _place(other)
 
 
 def split_clips(clips: Sequence[CachedClip], held_out_share: float) -> tuple[list[CachedClip], list[CachedClip]]:
@@ -153,17 +176,51 @@ def _part(clip: CachedClip, start: int, stop: int) -> CachedClip:
     return CachedClip(Segment(name, clip.segment.uri, start, stop), clip.frames[start:stop])
 
 
-def _usable(clips: Sequence[CachedClip], spec: InputSpec, part: str) -> tuple[CachedClip, ...]:
-    usable = tuple(clip for clip in clips if len(clip.frames) >= spec.span)
+def _long_enough(clips: Sequence[CachedClip], spec: InputSpec, what: str) -> tuple[CachedClip, ...]:
+    """Those with a window in them. It is asked before the split, too: a clip that is left out holds nothing out."""
+    enough = tuple(clip for clip in clips if len(clip.frames) >= spec.span)
     for clip in clips:
-        if clip not in usable:
-            log.warning("%s clip %s has %d frames, a window needs %d: left out.", part, clip.segment.name, len(clip.frames), spec.span)
-    if not usable:
+        if clip not in enough:
+            log.warning("clip %s has %d frames, a window needs %d: left out.", clip.segment.name, len(clip.frames), spec.span)
+    if not enough:
         longest = max(len(clip.frames) for clip in clips)
-        raise ConfigError(
-            f"{part} clips: expected at least one of {spec.span} frames or more, the longest has {longest}. Record longer clips."
-        )
-    return usable
+        raise ConfigError(f"{what}: expected at least one of {spec.span} frames or more, the longest has {longest}. Record longer clips.")
+    return enough
+
+
+def _warn_where_no_bundle_comes_of_it(footage: Footage, held_out_share: float) -> None:
+    """Training itself does well on such clips, so it is no error; after hours of it, it would be a surprise."""
+    longest = max(footage.held_out, key=lambda clip: len(clip.frames))
+    seconds = len(longest.frames) / footage.fps
+    if seconds >= CALIBRATION_S:
+        return
+    is_end_of_one = longest.segment.start > 0
+    remedy = f"one clip of {ceil(CALIBRATION_S / held_out_share)} s or more, or several of " if is_end_of_one else "clips of "
+    log.warning(
+        "WARNING: make bundle is likely to refuse this run: to calibrate it needs %g s of a held-out clip, the longest (%s) has %.1f s "
+        "(%d frames at %g per second). Train on %s%g s or more.",
+        CALIBRATION_S,
+        longest.segment.name,
+        seconds,
+        len(longest.frames),
+        footage.fps,
+        remedy,
+        CALIBRATION_S,
+    )
+
+
+def _place(uri: str) -> str:
+    return uri if uri.startswith("synthetic:") else os.path.realpath(uri)
+
+
+def _begin_cache(cache: Path) -> None:
+    """Make the folder; what killed decoders left in it goes away, also of footage that has changed since."""
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(cache, error) from error
+    for name in {match[1] for entry in cache.iterdir() if (match := LEFTOVER.fullmatch(entry.name))}:
+        remove_leftovers(cache / f"{name}.u8")
 
 
 def _cache_path(cache: Path, name: str, uri: str, spec: InputSpec) -> Path:
@@ -178,7 +235,7 @@ def _cache_path(cache: Path, name: str, uri: str, spec: InputSpec) -> Path:
 
 def _cached_frames(uri: str, spec: InputSpec, fps: float | None, path: Path) -> tuple[np.ndarray, float]:
     """The clip's frames, (N, C, h, w) uint8, mapped from `path`; decoded into it where it is not there yet."""
-    source = open_source(uri, default_fps=fps)
+    source = _opened(uri, fps)
     assert source.fps is not None
     if not path.exists():
         with replacing(path) as beside, open(beside, "wb") as file:
@@ -186,3 +243,15 @@ def _cached_frames(uri: str, spec: InputSpec, fps: float | None, path: Path) -> 
                 file.write(np.ascontiguousarray(fit(frame.image, spec)).data)
     frames = np.memmap(path, np.uint8, mode="r").reshape(-1, spec.channels, spec.height, spec.width)
     return frames, source.fps
+
+
+def _opened(uri: str, fps: float | None) -> Source:
+    try:
+        return open_source(uri, default_fps=fps)
+    except ConfigError as error:
+        if fps is not None or uri.startswith("synthetic:"):
+            raise
+        raise ConfigError(
+            f"{uri}: expected a frame rate, found none in the footage. Say it in the configuration, with the key data.fps: "
+            "fps = 10.0 under [data], for example."
+        ) from error

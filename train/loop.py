@@ -20,11 +20,12 @@ from edge_runtime.errors import ConfigError
 from edge_runtime.files import write_atomically
 from train import memory
 from train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from train.config import TrainConfig, parse_config
+from train.config import TrainConfig
 from train.data import Footage, Windows, cache_footage
 from train.losses import Losses, mnad_losses
 from train.memory import memory_health
 from train.models import Mnad, build_model
+from train.run_folder import check_begun_as, check_clips, claimed
 from train.starting_point import StartingPoint
 
 __all__ = ["train"]
@@ -54,16 +55,23 @@ def train(config: TrainConfig, data: str, out: Path, *, resume: bool = False, st
         start: weights and memory to begin with; random where None.
 
     Raises:
-        ConfigError: `out` holds a run and resume is off, or holds a run of another configuration; `start` does not fit.
+        ConfigError: `out` holds a run and resume is off, or holds a run of another configuration; another training writes there;
+            `start` does not fit.
+        SinkError: `out` cannot be written.
     """
-    _check_out(config, data, out, resume)
+    with claimed(out):
+        _train(config, data, out, resume, start)
+
+
+def _train(config: TrainConfig, data: str, out: Path, resume: bool, start: StartingPoint | None) -> None:
+    check_begun_as(config, data, out, resume=resume)
     footage = cache_footage(data, config.input, config.data, out / "cache")
     windows = Windows(footage.training, config.input, config.pseudo_anomalies)
     held_out = Windows(footage.held_out, config.input)
     if len(windows) < 2:
         raise ConfigError(f"{data}: expected 2 windows or more to train on, the training clips have {len(windows)}. Record longer clips.")
     description = _describe_run(config, data, footage, start)
-    _check_clips(description, out)
+    check_clips(description, out)
     training = _begin(config)
     if start is not None:
         start.check_held_out(clip.segment for clip in footage.held_out)
@@ -83,37 +91,6 @@ def train(config: TrainConfig, data: str, out: Path, *, resume: bool = False, st
             left_s = (monotonic() - started) / (epoch + 1 - epochs.start) * (epochs.stop - epoch - 1)
             losses = f"loss {metrics['loss']:.5f}, held-out prediction loss {metrics['held_out_loss']:.5f}"
             log.info("epoch %d of %d: %s, about %d min left", epoch + 1, epochs.stop, losses, round(left_s / 60))
-
-
-def _check_out(config: TrainConfig, data: str, out: Path, resume: bool) -> None:
-    run = out / "run.json"
-    if not run.exists():
-        return
-    if not resume:
-        raise ConfigError(f"{out}: expected an empty folder, found a run. Go on with RESUME=1, or say another OUT=.")
-    before = json.loads(run.read_text(encoding="utf-8"))
-    changed = [] if before["data"] == data else ["the data"]
-    begun, now = asdict(parse_config(before["configuration"], str(run))), asdict(config)
-    changed += [key for key in now if now[key] != begun[key]]
-    if changed:
-        raise ConfigError(
-            f"{out}: expected what the run began with, got another in: {', '.join(changed)}. Resume with the same CONFIG, DATA and EPOCHS, "
-            "or say another OUT=."
-        )
-
-
-def _check_clips(description: dict[str, Any], out: Path) -> None:
-    """A run goes on with the clips and the weights it began with: another split would train on what was held out."""
-    run = out / "run.json"
-    if not run.exists():
-        return
-    before, now = json.loads(run.read_text(encoding="utf-8")), json.loads(json.dumps(description))
-    if before.get("started_from") != now["started_from"]:
-        raise ConfigError(f"{out}: expected the FROM= that the run began with, got another. Resume with the same, or say another OUT=.")
-    for part in ("training", "held_out"):
-        if before[part] != now[part]:
-            names = [", ".join(segment["name"] for segment in run[part]) for run in (before, now)]
-            raise ConfigError(f"{out}: expected the {part} clips the run began with ({names[0]}), got {names[1]}. Say another OUT=.")
 
 
 def _begin(config: TrainConfig) -> Training:

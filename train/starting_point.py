@@ -13,7 +13,7 @@ from torch import Tensor
 
 from edge_runtime.errors import ConfigError
 from train.checkpoint import Checkpoint, load_checkpoint
-from train.data import Segment
+from train.data import Segment, is_same_place
 from train.models import Mnad
 
 __all__ = ["StartingPoint", "load_starting_point"]
@@ -101,4 +101,4 @@ def _trained_on(facts: dict[str, Any]) -> list[Segment]:
 
 
 def _overlap(one: Segment, other: Segment) -> bool:
-    return one.uri == other.uri and one.start < other.stop and other.start < one.stop
+    return is_same_place(one.uri, other.uri) and one.start < other.stop and other.start < one.stop

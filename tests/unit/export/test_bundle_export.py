@@ -2,22 +2,29 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import safetensors.numpy
 import torch
 
+from calibration.pseudo_anomalies import PAUSE_S
 from edge_runtime import Bundle, Detector, open_source
-from edge_runtime.errors import BundleError, ConfigError
+from edge_runtime.errors import BundleError, ConfigError, SinkError
 from edge_runtime.preprocess import InputSpec
 from edge_runtime.score import Score
-from export.bundle import BundleSettings, Run, _swap, load_run, make_bundle
+from export.bundle import BundleSettings, Run, load_run, make_bundle
+from export.bundle_folder import remove_killed_exports, work_folder
 from export.parity import TOLERANCES, check_parity, parity
+from tests.kit.commands import command_line, environment, error_of, run_module
 from train.config import MemoryConfig, ModelConfig, OptimiserConfig, TrainConfig
+from train.data import CALIBRATION_S
 from train.loop import train
 
 SCENE = "synthetic:?width=64&height=64&anomalies=off&"
@@ -179,9 +186,85 @@ def test_a_bundle_there_survives_a_failing_export(too_short: Run, bundle: Bundle
 
 def test_a_bundle_there_survives_if_the_new_one_cannot_take_its_place(bundle: Bundle) -> None:
     before = _content(bundle.path)
-    with pytest.raises(FileNotFoundError):
-        _swap(bundle.path.with_name("vanished"), bundle.path, bundle.path.with_name("aside"))
+    with work_folder(bundle.path) as work:
+        work.draft.rmdir()
+        with pytest.raises(SinkError, match="bundle: expected to write this file"):
+            work.put_in_place()
     assert _content(bundle.path) == before
+    assert [path.name for path in bundle.path.parent.iterdir()] == ["bundle"]
+
+
+def test_a_bundle_there_survives_an_interruption_while_it_is_moved(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = _content(bundle.path)
+    rename = Path.rename
+
+    def interrupted(path: Path, target: Path) -> Path:
+        if path.name == "bundle" and target == bundle.path:
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with work_folder(bundle.path) as work, pytest.raises(KeyboardInterrupt):
+        work.put_in_place()
+    assert _content(bundle.path) == before
+    assert [path.name for path in bundle.path.parent.iterdir()] == ["bundle"]
+
+
+def test_a_bundle_that_a_killed_export_moved_aside_is_put_back(too_short: Run, bundle: Bundle, caplog: pytest.LogCaptureFixture) -> None:
+    before = _content(bundle.path)
+    left = bundle.path.with_name(".bundle.0123abcd")
+    (left / "bundle").mkdir(parents=True)
+    bundle.path.rename(left / "before")
+    with pytest.raises(ConfigError, match="calibration"):
+        make_bundle(too_short, bundle.path, BundleSettings())
+    assert _content(bundle.path) == before
+    assert [path.name for path in bundle.path.parent.iterdir()] == ["bundle"]
+    assert f"{bundle.path}: put back the bundle" in caplog.text
+
+
+def test_where_a_killed_export_had_put_the_new_bundle_the_old_one_goes(bundle: Bundle) -> None:
+    before = _content(bundle.path)
+    left = bundle.path.with_name(".bundle.0123abcd")
+    (left / "before").mkdir(parents=True)
+    remove_killed_exports(bundle.path)
+    assert _content(bundle.path) == before
+    assert [path.name for path in bundle.path.parent.iterdir()] == ["bundle"]
+
+
+def test_what_a_living_export_drafts_stays_and_so_does_what_belongs_to_others(tmp_path: Path) -> None:
+    others = {tmp_path / name for name in (".gate.0123abcd", ".bundle", ".bundle.original", ".bundle.0123abcd.old")}
+    for other in others:
+        other.mkdir()
+    (tmp_path / ".bundle.0123abcd").touch()  # a file
+    with work_folder(tmp_path / "bundle") as work:
+        remove_killed_exports(tmp_path / "bundle")
+        assert work.draft.is_dir()
+        assert set(tmp_path.iterdir()) == others | {work.draft.parent, tmp_path / ".bundle.0123abcd"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_export_that_is_ended_leaves_the_bundle_there_and_nothing_else_for_long(
+    run: Run, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory, number: signal.Signals
+) -> None:
+    before = _content(bundle.path)
+    endless = _with_endless_held_out_clip(run, tmp_path_factory.mktemp("endless") / "run")
+    command = command_line("export", "--run", endless, "--out", bundle.path, "--precisions", "fp32")
+    with subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            assert any("calibrating on" in line for line in process.stderr)
+            process.send_signal(number)
+            _, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert _content(bundle.path) == before
+    if number == signal.SIGKILL:
+        assert [path.name[:8] for path in bundle.path.parent.iterdir() if path != bundle.path] == [".bundle."]
+        remove_killed_exports(bundle.path)
+    else:
+        assert process.returncode == 130
+        assert err.splitlines()[-1] == "interrupted" and "Traceback" not in err
+    assert [path.name for path in bundle.path.parent.iterdir()] == ["bundle"]
 
 
 def test_a_failing_export_leaves_nothing(too_short: Run, tmp_path: Path) -> None:
@@ -196,6 +279,27 @@ def test_something_that_is_no_bundle_is_not_replaced(run: Run, tmp_path: Path, m
     with pytest.raises(ConfigError, match="photos: expected a bundle or nothing there, found something else"):
         make_bundle(run, tmp_path / "photos", BundleSettings())
     assert (tmp_path / "photos").exists()
+
+
+@pytest.mark.parametrize(("out", "advice"), [("taken/bundle", "Make the folder"), ("taken/a/bundle", "Make the folder")])
+def test_a_place_under_a_file_is_a_sink_error(run: Run, tmp_path: Path, out: str, advice: str) -> None:
+    (tmp_path / "taken").touch()
+    with pytest.raises(SinkError, match=f"expected to write this file, got .*{advice}"):
+        make_bundle(run, tmp_path / out, BundleSettings())
+
+
+def test_held_out_footage_that_became_shorter_is_one_line(tmp_path: Path) -> None:
+    video = tmp_path / "gate.avi"
+    _write_video(video, frames=60)
+    train(CONFIG, str(video), tmp_path / "run")
+    _write_video(video, frames=40)
+    finished = run_module("export", "--run", tmp_path / "run", "--out", tmp_path / "bundle")
+    assert "gate.avi: expected frames 48 to 59 as they were when training began, found 0 of them" in error_of(finished)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["gate.avi", "run"]
+
+
+def test_training_asks_for_held_out_clips_in_which_a_pseudo_anomaly_begins_for_certain() -> None:
+    assert PAUSE_S[1] < CALIBRATION_S
 
 
 def test_a_model_without_memory_works_end_to_end(without_memory: Bundle) -> None:
@@ -252,6 +356,22 @@ def _score(detector: Detector) -> list[Score]:
     stream = detector.open_stream()
     scored = [detector.step([(stream, frame)])[0] for frame in open_source(SCENE + "frames=30&seed=9")]
     return [score for score in scored if score is not None]
+
+
+def _with_endless_held_out_clip(run: Run, copy: Path) -> Path:
+    """A copy of a run that no export comes to the end of."""
+    shutil.copytree(run.path, copy)
+    [clip] = run.facts["held_out"]
+    clip = clip | {"uri": clip["uri"].replace("frames=120", "frames=10000000"), "stop": 10_000_000}
+    (copy / "run.json").write_text(json.dumps(run.facts | {"held_out": [clip]}))
+    return copy
+
+
+def _write_video(path: Path, frames: int) -> None:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 15, (64, 64))
+    for i in range(frames):
+        writer.write(np.full((64, 64, 3), i, np.uint8))
+    writer.release()
 
 
 def _content(folder: Path) -> dict[str, bytes]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import cv2
@@ -7,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from edge_runtime.errors import ConfigError, SourceOpenError
+from edge_runtime.errors import ConfigError, SinkError, SourceError, SourceOpenError
+from edge_runtime.files import path_beside
 from edge_runtime.preprocess import InputSpec
 from train.config import DataConfig
-from train.data import CachedClip, Segment, Windows, cache_footage, load_segments, split_clips
+from train.data import CachedClip, Segment, Windows, cache_footage, is_same_place, load_segments, split_clips
 
 GREY = InputSpec(frames=2, target=2, channels=1, height=8, width=16)
+SCENE = "synthetic:?anomalies=off&width=64&height=48"
 COLOUR = InputSpec(frames=2, target=2, channels=3, height=8, width=16)
 
 
@@ -111,10 +114,11 @@ def test_folders_of_images_are_cached_in_their_order_with_their_names(tmp_path: 
     assert footage.fps == 10
 
 
-def test_folders_of_images_need_a_frame_rate(tmp_path: Path) -> None:
+def test_folders_of_images_need_a_frame_rate_from_the_configuration(tmp_path: Path) -> None:
     _write_images(tmp_path / "footage" / "01", [(0, 0, 0)] * 8)
-    with pytest.raises(ConfigError, match="expected a frame rate"):
+    with pytest.raises(ConfigError, match=r"expected a frame rate, found none .* with the key data\.fps") as raised:
         cache_footage(str(tmp_path / "footage"), GREY, DataConfig(), tmp_path / "cache")
+    assert "--fps" not in str(raised.value)
 
 
 def test_video_files_bring_their_frame_rate(tmp_path: Path) -> None:
@@ -140,14 +144,60 @@ def test_a_short_clip_is_left_out_with_a_warning(tmp_path: Path, caplog: pytest.
         _write_images(tmp_path / "footage" / clip, [(0, 0, 0)] * frames)
     footage = cache_footage(str(tmp_path / "footage"), GREY, DataConfig(fps=10), tmp_path / "cache")
     assert [clip.segment.name for clip in footage.training] == ["01"]
-    assert caplog.messages == ["training clip 03 has 2 frames, a window needs 3: left out."]
+    assert caplog.messages[0] == "clip 03 has 2 frames, a window needs 3: left out."
+
+
+def test_a_short_clip_where_the_held_out_one_would_be_is_no_reason_to_refuse_the_others(tmp_path: Path) -> None:
+    for clip, frames in (("01", 5), ("02", 5), ("03", 2), ("04", 5)):
+        _write_images(tmp_path / "footage" / clip, [(0, 0, 0)] * frames)
+    footage = cache_footage(str(tmp_path / "footage"), GREY, DataConfig(fps=10), tmp_path / "cache")
+    assert [clip.segment.name for clip in footage.training] == ["01", "04"]
+    assert [clip.segment.name for clip in footage.held_out] == ["02"]
+
+
+def test_of_the_only_clip_that_is_long_enough_the_end_is_held_out(tmp_path: Path) -> None:
+    for clip, frames in (("01", 2), ("02", 20)):
+        _write_images(tmp_path / "footage" / clip, [(0, 0, 0)] * frames)
+    footage = cache_footage(str(tmp_path / "footage"), GREY, DataConfig(fps=10), tmp_path / "cache")
+    assert [clip.segment.name for clip in (*footage.training, *footage.held_out)] == ["02[0:16]", "02[16:20]"]
 
 
 def test_only_short_clips_are_an_error(tmp_path: Path) -> None:
     for clip in ("01", "02"):
         _write_images(tmp_path / "footage" / clip, [(0, 0, 0)] * 2)
-    with pytest.raises(ConfigError, match="training clips: expected at least one of 3 frames or more, the longest has 2"):
+    with pytest.raises(ConfigError, match="clips: expected at least one of 3 frames or more, the longest has 2"):
         cache_footage(str(tmp_path / "footage"), GREY, DataConfig(fps=10), tmp_path / "cache")
+
+
+def test_a_single_clip_whose_end_is_shorter_than_a_window_is_an_error(tmp_path: Path) -> None:
+    _write_images(tmp_path / "01", [(0, 0, 0)] * 8)
+    with pytest.raises(ConfigError, match="held-out clips: expected at least one of 3 frames or more, the longest has 2"):
+        cache_footage(str(tmp_path / "01"), GREY, DataConfig(fps=10), tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    ("data", "wanted"),
+    [
+        ("clips=2&frames=89", r"needs 6 s of a held-out clip, the longest \(synthetic-01\) has 5\.9 s \(89 frames .* clips of 6 s or more"),
+        (
+            "frames=180",
+            r"the longest \(.*\) has 2\.4 s \(36 frames at 15 per second\)\. Train on one clip of 30 s or more, or several of 6 s",
+        ),
+    ],
+)
+def test_where_no_bundle_can_come_of_it_the_log_says_so_with_figures(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, data: str, wanted: str
+) -> None:
+    cache_footage(f"{SCENE}&{data}", GREY, DataConfig(), tmp_path)
+    [message] = caplog.messages
+    assert message.startswith("WARNING: make bundle is likely to refuse this run")
+    assert re.search(wanted, message)
+
+
+@pytest.mark.parametrize("data", ["clips=2&frames=90", "frames=450"])
+def test_six_seconds_held_out_are_enough(tmp_path: Path, caplog: pytest.LogCaptureFixture, data: str) -> None:
+    cache_footage(f"{SCENE}&{data}", GREY, DataConfig(), tmp_path)
+    assert caplog.messages == []
 
 
 def test_missing_footage_is_a_source_error(tmp_path: Path) -> None:
@@ -179,6 +229,43 @@ def test_segments_load_as_the_cache_has_them(tmp_path: Path) -> None:
     [loaded] = load_segments([held_out.segment], GREY, footage.fps)
     assert held_out.segment.start == 16
     assert np.array_equal(loaded.frames, held_out.frames)
+
+
+def test_footage_that_became_shorter_is_a_source_error(tmp_path: Path) -> None:
+    video = tmp_path / "01.avi"
+    _write_video(video, levels=range(20), fps=5)
+    footage = cache_footage(str(video), GREY, DataConfig(), tmp_path / "cache")
+    segments = [clip.segment for clip in footage.held_out]
+    for frames, found in ((18, 2), (5, 0)):
+        _write_video(video, levels=range(frames), fps=5)
+        with pytest.raises(SourceError, match=f"expected frames 16 to 19 as they were when training began, found {found} of them"):
+            load_segments(segments, GREY, footage.fps)
+
+
+def test_what_killed_trainings_left_half_decoded_goes_away(tmp_path: Path) -> None:
+    cache_footage(f"{SCENE}&clips=2&frames=5", GREY, DataConfig(), tmp_path)
+    whole = sorted(tmp_path.iterdir())
+    for path in (whole[0], tmp_path / "footage-as-it-was-16x8x1.u8"):
+        path_beside(path).write_bytes(b"half")
+    cache_footage(f"{SCENE}&clips=2&frames=5", GREY, DataConfig(), tmp_path)
+    assert sorted(tmp_path.iterdir()) == whole
+
+
+def test_a_cache_that_cannot_be_made_is_a_sink_error(tmp_path: Path) -> None:
+    (tmp_path / "cache").touch()
+    with pytest.raises(SinkError, match="A file has that name"):
+        cache_footage(f"{SCENE}&clips=2&frames=5", GREY, DataConfig(), tmp_path / "cache")
+
+
+def test_places_are_compared_however_they_are_spelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "single").mkdir()
+    (tmp_path / "link").symlink_to("single")
+    for other in ("single/", "./single", "gate/../single", str(tmp_path / "single"), "link"):
+        assert is_same_place("single", other)
+    assert not is_same_place("single", "singles")
+    assert is_same_place(SCENE, SCENE)
+    assert not is_same_place(SCENE, f"{SCENE}/")
 
 
 def _clip(name: str, frames: int, first: int = 0) -> CachedClip:

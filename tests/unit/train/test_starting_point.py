@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -84,6 +86,19 @@ def test_what_was_trained_on_two_runs_ago_counts(first: Path, tmp_path: Path) ->
     other_split = replace(CONFIG, data=DataConfig(held_out_share=0.6))
     with pytest.raises(ConfigError, match="has not seen the held-out clips"):
         run_training(other_split, DATA, tmp_path / "third", start=load_starting_point(tmp_path / "second"))
+
+
+def test_footage_that_was_trained_on_counts_however_its_path_is_spelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gate").mkdir()
+    for i in range(40):
+        cv2.imwrite(str(tmp_path / "gate" / f"{i:02}.png"), np.full((32, 32, 3), 3 * i, np.uint8))
+    at_ten = replace(CONFIG, data=DataConfig(fps=10))
+    run_training(at_ten, str(tmp_path / "gate"), tmp_path / "first")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="has not seen the held-out clips"):
+        run_training(
+            replace(at_ten, data=DataConfig(0.5, fps=10)), "gate", tmp_path / "second", start=load_starting_point(tmp_path / "first")
+        )
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from edge_runtime.commands import EXIT_INTERRUPTED, run_command, set_up_logging
 from edge_runtime.commands.backend_flags import add_backend_flags
 from edge_runtime.commands.camera_flags import add_camera_flags, camera_options, source_uri
-from edge_runtime.commands.output_flags import add_output_flags, check_output_flags, open_sinks
+from edge_runtime.commands.output_flags import add_output_flags, check_output_flags, claimed_output, open_sinks
 from edge_runtime.commands.signals import StopSignals
 
 if TYPE_CHECKING:
@@ -77,7 +77,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(arguments: argparse.Namespace) -> int:
     signals = StopSignals()
+    _check(arguments)
+    with claimed_output(arguments):
+        return _score(arguments, signals)
 
+
+def _score(arguments: argparse.Namespace, signals: StopSignals) -> int:
     from edge_runtime.bundle import Bundle
     from edge_runtime.commands.progress import LiveProgress
     from edge_runtime.detector import Detector
@@ -85,7 +90,6 @@ def _run(arguments: argparse.Namespace) -> int:
     from edge_runtime.pipeline import Pipeline
     from edge_runtime.service import Service
 
-    _check(arguments)
     bundle = Bundle.load(arguments.bundle)
     detector = Detector.open(
         bundle,

@@ -392,3 +392,19 @@ def test_two_runs_of_one_stream_do_not_share_a_memory_unless_one_only_reads(toy:
     assert refused.code == 1 and "expected a memory of its own, another process learns into it" in error_of(refused)
     assert (reads.code, other.code) == (0, 0)
     assert edge_run(*run, "--state", tmp_path / "state").code == 0
+
+
+def test_two_runs_do_not_write_into_one_folder(one_pool: Path, tmp_path: Path) -> None:
+    run = ("--bundle", one_pool, "--source", SCENE, "--save-video", "--csv", "--timeline")
+    with Running(tmp_path, *run, "--loop") as first:
+        first.wait_for_scores()
+        second = edge_run(*run, "--out", tmp_path / "out")
+        assert f"{tmp_path / 'out'}: expected a folder of its own, another run is writing there" in error_of(second)
+        assert len(second.err.splitlines()) == 1  # before a bundle is loaded, or a camera waited for
+        first.wait_for_scores()
+        finished = first.stop(signal.SIGINT)
+    assert finished.code == 130, finished.err
+    assert sorted(os.listdir(tmp_path / "out")) == ["annotated.mp4", "scores.csv", "scores.jsonl", "summary.json", "timeline.png"]
+    results = results_in(tmp_path / "out")
+    assert results.frames == sorted(set(results.frames)) and len(results.frames) == results.summary["scored"]
+    assert edge_run(*run, "--out", tmp_path / "out").code == 0

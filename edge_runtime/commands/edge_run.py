@@ -164,10 +164,19 @@ def _open_source(arguments: argparse.Namespace, bundle: Bundle) -> Source:
     if source.fps and not holds_at(source.fps, calibrated):
         print(
             f"warning: {source.uri} has {source.fps:g} frames per second, the bundle was calibrated at {calibrated:g}: its threshold and "
-            "smoothing do not hold. Calibrate it on this camera: make calibrate",
+            f"smoothing do not hold, and its model has not learned such motion. {_rate_remedy(source, arguments.fps, calibrated)}",
             file=sys.stderr,
         )
     return source
+
+
+def _rate_remedy(source: Source, wished_fps: float | None, calibrated: float) -> str:
+    """What to do about another rate. Calibration alone is not it: a model knows motion at the rate it was trained at."""
+    if source.is_live and source.fps == wished_fps:
+        return "Leave --fps out: the camera is then scored at the bundle's rate."
+    if source.is_live:
+        return f"Ask the camera for more (--rate), or train a model at {source.fps:g}."
+    return f"Make footage of the bundle's rate (ffmpeg -i IN -vf fps={calibrated:g} OUT), or train a model at {source.fps:g}."
 
 
 def _open_state(arguments: argparse.Namespace, bundle: Bundle, stream: Stream) -> StateStore | None:

@@ -211,6 +211,8 @@ def test_another_rate_than_the_calibrated_one_is_said(one_pool: Path, clips: Pat
     finished = edge_run("--bundle", one_pool, "--source", clips, "--fps", 30, "--max-frames", 1)
     [warning] = [line for line in finished.err.splitlines() if line.startswith("warning: ") and "per second" in line]
     assert "30 frames per second" in warning and "calibrated at 10" in warning
+    assert "ffmpeg -i IN -vf fps=10 OUT" in warning and "train a model at 30" in warning
+    assert "make calibrate" not in warning  # it would refuse the footage, too
 
 
 def test_a_loop_begins_again_with_a_gap_until_max_frames(one_pool: Path, clips: Path, tmp_path: Path) -> None:

@@ -68,13 +68,11 @@ def _parser() -> argparse.ArgumentParser:
 def _run(arguments: argparse.Namespace) -> int:
     signals = StopSignals()
 
-    from edge_runtime.claims import claimed_folder
     from edge_runtime.recording.folder import RecordingFolder
     from edge_runtime.recording.recorder import limit_reached
 
     wish = _wish(arguments)
     with ExitStack() as stack:
-        stack.enter_context(claimed_folder(arguments.out))  # before a camera is waited for
         folder = RecordingFolder(arguments.out)
         stack.callback(folder.close)
         if folder.rows:

@@ -20,6 +20,7 @@ from pathlib import Path
 from edge_runtime.errors import SinkError
 
 __all__ = [
+    "claimed",
     "held",
     "move_into_place",
     "path_beside",
@@ -53,7 +54,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     beside = path_beside(path)
     try:
-        with _claimed(beside):
+        with claimed(beside):
             yield beside
             move_into_place(beside, path)
     except OSError as error:
@@ -130,6 +131,24 @@ def path_beside(path: Path) -> Path:
     return path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
 
 
+@contextmanager
+def claimed(path: Path) -> Iterator[None]:
+    """Create an empty file that `remove_leftovers` leaves alone until the end, or until this process dies.
+
+    For who writes to a `path_beside` that others may look for.
+
+    Raises:
+        OSError: it cannot be created.
+    """
+    while True:
+        with open(path, "wb") as file:
+            with suppress(OSError):  # a file system without locks: there nothing is removed either
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if os.fstat(file.fileno()).st_nlink:  # not removed between its creation and the lock
+                yield
+                return
+
+
 def move_into_place(beside: Path, path: Path) -> None:
     """Rename a complete file to its final name, so that it survives a power cut from here on.
 
@@ -141,23 +160,11 @@ def move_into_place(beside: Path, path: Path) -> None:
     _sync(path.parent)
 
 
-def unwritable(path: Path, error: Exception) -> SinkError:
-    """The error to raise where writing `path` failed; a system error's number decides what it advises."""
+def unwritable(path: Path, error: Exception, *, what: str = "file") -> SinkError:
+    """The error to raise where writing `path`, a file or a folder, failed; a system error's number decides what it advises."""
     reason = getattr(error, "strerror", None) or error
     remedy = _remedy(path, getattr(error, "errno", None))
-    return SinkError(f"{path}: expected to write this file, got '{reason}'. {remedy}")
-
-
-@contextmanager
-def _claimed(path: Path) -> Iterator[None]:
-    """Create a file that `remove_leftovers` leaves alone until the end, or until this process dies."""
-    while True:
-        with open(path, "wb") as file:
-            with suppress(OSError):  # a file system without locks: there nothing is removed either
-                fcntl.flock(file, fcntl.LOCK_EX)
-            if os.fstat(file.fileno()).st_nlink:  # not removed between its creation and the lock
-                yield
-                return
+    return SinkError(f"{path}: expected to write this {what}, got '{reason}'. {remedy}")
 
 
 def _remove_unclaimed(path: Path) -> None:
@@ -171,8 +178,10 @@ def _remedy(path: Path, number: int | None) -> str:
         return "Free space on that disk, or choose an output folder on another one."
     if number == errno.EEXIST:
         return "A file has that name: remove it, or choose another output folder."
-    if number in (errno.ENOENT, errno.ENOTDIR):
+    if number == errno.ENOENT:
         return f"Make the folder {path.parent}, or choose another output folder."
+    if number == errno.ENOTDIR:
+        return f"A file has the name of {path.parent}, or of a folder above it: remove it, or choose another output folder."
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"Allow this user to write in {path.parent}, or choose another output folder."
     return f"Check the disk that holds {path.parent}, or choose another output folder."

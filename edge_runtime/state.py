@@ -19,6 +19,7 @@ from urllib.parse import quote
 import safetensors.numpy
 
 from edge_runtime.bundle import UNREADABLE_TENSORS, Bundle
+from edge_runtime.claims import open_lock
 from edge_runtime.errors import BundleError, ConfigError
 from edge_runtime.files import remove_leftovers, unwritable, write_atomically
 from edge_runtime.stream import Bank
@@ -67,7 +68,7 @@ class StateStore:
         """
         path = self.path.with_suffix(".lock")
         try:
-            lock = _opened(path)
+            lock = open_lock(path)
         except OSError as error:
             raise unwritable(path, error) from error
         weakref.finalize(self, os.close, lock)
@@ -143,14 +144,6 @@ class StateStore:
         """Write the bank's items if the last time is long enough ago."""
         if monotonic() - self._saved_at >= self._every_s:
             self.save(bank)
-
-
-def _opened(path: Path) -> int:
-    """Open the file to lock, made where it is missing; for reading alone where another user made it, which is enough but on NFS."""
-    try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    except PermissionError:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _metadata(content: bytes) -> Mapping[str, str]:

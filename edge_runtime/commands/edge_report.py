@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ PROTOCOLS = ("paper", "pooled_psnr", "pooled_local", "causal")
 def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     set_up_logging(is_debug=arguments.debug)
-    return run_command(lambda: arguments.body(arguments), is_debug=arguments.debug)
+    return run_command(lambda: _run(arguments), is_debug=arguments.debug)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -49,6 +50,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _run(arguments: argparse.Namespace) -> int:
+    from edge_runtime.claims import claimed_folder
+
+    body: Callable[[argparse.Namespace], int] = arguments.body
+    with claimed_folder(arguments.out):
+        return body(arguments)
+
+
 def _accuracy(arguments: argparse.Namespace) -> int:
     from edge_runtime.bundle import Bundle
     from edge_runtime.report.accuracy import measure_accuracy
@@ -63,12 +72,12 @@ def _accuracy(arguments: argparse.Namespace) -> int:
         carries_memory=arguments.carry_memory,
         on_clip=lambda name: print(f"clip {name}", file=sys.stderr),
     )
+    _print_table(report)  # first: a file that cannot be written loses it no more
     _write_json(arguments.out / "accuracy.json", _as_json(report))
     if arguments.plot:
         from edge_runtime.report.score_plot import draw_scores
 
         draw_scores(report, arguments.out / "scores.png")
-    _print_table(report)
     print(f"-> {arguments.out}")
     return 0
 
@@ -132,12 +141,8 @@ def _print_table(report: AccuracyReport) -> None:
 def _write_json(path: Path, value: dict[str, Any]) -> None:
     import json
 
-    from edge_runtime.files import unwritable, write_atomically
+    from edge_runtime.files import write_atomically
 
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(path.parent, error) from error
     write_atomically(path, (json.dumps(value, indent=2) + "\n").encode())
 
 

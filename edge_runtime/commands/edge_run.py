@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from edge_runtime.commands import EXIT_INTERRUPTED, run_command, set_up_logging
 from edge_runtime.commands.backend_flags import add_backend_flags
 from edge_runtime.commands.camera_flags import add_camera_flags, camera_options, source_uri
-from edge_runtime.commands.output_flags import add_output_flags, check_output_flags, open_sinks
+from edge_runtime.commands.output_flags import add_output_flags, check_output_flags, claimed_output, open_sinks
 from edge_runtime.commands.signals import StopSignals
 
 if TYPE_CHECKING:
@@ -77,7 +77,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(arguments: argparse.Namespace) -> int:
     signals = StopSignals()
+    _check(arguments)
+    with claimed_output(arguments):
+        return _score(arguments, signals)
 
+
+def _score(arguments: argparse.Namespace, signals: StopSignals) -> int:
     from edge_runtime.bundle import Bundle
     from edge_runtime.commands.progress import LiveProgress
     from edge_runtime.detector import Detector
@@ -85,7 +90,6 @@ def _run(arguments: argparse.Namespace) -> int:
     from edge_runtime.pipeline import Pipeline
     from edge_runtime.service import Service
 
-    _check(arguments)
     bundle = Bundle.load(arguments.bundle)
     detector = Detector.open(
         bundle,
@@ -160,10 +164,19 @@ def _open_source(arguments: argparse.Namespace, bundle: Bundle) -> Source:
     if source.fps and not holds_at(source.fps, calibrated):
         print(
             f"warning: {source.uri} has {source.fps:g} frames per second, the bundle was calibrated at {calibrated:g}: its threshold and "
-            "smoothing do not hold. Calibrate it on this camera: make calibrate",
+            f"smoothing do not hold, and its model has not learned such motion. {_rate_remedy(source, arguments.fps, calibrated)}",
             file=sys.stderr,
         )
     return source
+
+
+def _rate_remedy(source: Source, wished_fps: float | None, calibrated: float) -> str:
+    """What to do about another rate. Calibration alone is not it: a model knows motion at the rate it was trained at."""
+    if source.is_live and source.fps == wished_fps:
+        return "Leave --fps out: the camera is then scored at the bundle's rate."
+    if source.is_live:
+        return f"Ask the camera for more (--rate), or train a model at {source.fps:g}."
+    return f"Make footage of the bundle's rate (ffmpeg -i IN -vf fps={calibrated:g} OUT), or train a model at {source.fps:g}."
 
 
 def _open_state(arguments: argparse.Namespace, bundle: Bundle, stream: Stream) -> StateStore | None:

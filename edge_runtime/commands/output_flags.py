@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from edge_runtime.sinks import Sink
     from edge_runtime.sources import Source
 
-__all__ = ["add_output_flags", "check_output_flags", "open_sinks"]
+__all__ = ["add_output_flags", "check_output_flags", "claimed_output", "open_sinks"]
 
 LEFT_BY_A_RUN = ("annotated.mp4", "timeline.png", "summary.json", "scores.csv")
 
@@ -38,8 +39,25 @@ def check_output_flags(arguments: argparse.Namespace) -> None:
         raise ConfigError("--save-video, --timeline and --csv: expected a folder to write to, got none. Say --out DIR.")
 
 
+@contextmanager
+def claimed_output(arguments: argparse.Namespace) -> Iterator[None]:
+    """The folder of `--out`, if there is one, for this run alone.
+
+    Raises:
+        ConfigError: another run is writing there.
+        SinkError: it cannot be made or written.
+    """
+    from edge_runtime.claims import claimed_folder
+
+    if arguments.out is None:
+        yield
+        return
+    with claimed_folder(arguments.out):
+        yield
+
+
 def open_sinks(arguments: argparse.Namespace, source: Source, stream: str) -> list[Sink]:
-    """The sinks that the flags name, in the order in which they are to be called.
+    """The sinks that the flags name, in the order in which they are to be called; the folder of `--out` is claimed.
 
     Raises:
         EdgeError: one of them cannot be opened; none stays open then.
@@ -115,13 +133,12 @@ def _scores(out: Path) -> Sink:
 
 
 def _clear(out: Path) -> None:
-    """Make the folder, without what a run before left, killed or not: it would not belong to the new scores."""
+    """Remove what a run before left, killed or not: it would not belong to the new scores."""
     from edge_runtime.files import remove_leftovers, unwritable
 
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for left in LEFT_BY_A_RUN:
+    for left in LEFT_BY_A_RUN:
+        try:
             (out / left).unlink(missing_ok=True)
-            remove_leftovers(out / left)
-    except OSError as error:
-        raise unwritable(out, error) from error
+        except OSError as error:
+            raise unwritable(out / left, error) from error
+        remove_leftovers(out / left)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
 import re
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
 import msgspec
 
+from edge_runtime.claims import claimed_folder
 from edge_runtime.errors import ConfigError, SinkError, SourceOpenError
-from edge_runtime.files import unwritable, write_atomically
+from edge_runtime.files import write_atomically
 from edge_runtime.recording.clip_file import read_facts
 from edge_runtime.recording.glance import Glance
 from edge_runtime.sources.footage import agree_on_rate
@@ -76,20 +76,15 @@ class RecordingFolder:
 
     Raises:
         SinkError: the folder cannot be made or written.
-        ConfigError: another recording goes on there.
+        ConfigError: another run is writing there.
         BackendUnavailable: PyAV is not installed.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._descriptor: int | None = None
+        self._claim = ExitStack()
+        self._claim.enter_context(claimed_folder(path))
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            self._descriptor = os.open(path, os.O_RDONLY)
-        except OSError as error:
-            raise unwritable(path, error) from error
-        try:
-            self._lock()
             self._remove_leftovers()
             self.rows: list[ClipRow] = self._read_rows()
         except BaseException:
@@ -154,22 +149,11 @@ class RecordingFolder:
 
     def close(self) -> None:
         """Let others record here."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        self._claim.close()
 
     @property
     def _json(self) -> Path:
         return self.path / "recording.json"
-
-    def _lock(self) -> None:
-        assert self._descriptor is not None
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConfigError(
-                f"{self.path}: expected a folder of its own, another recording writes to it. Choose another --out."
-            ) from error
 
     def _remove_leftovers(self) -> None:
         for path in self.path.iterdir():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_runtime.files import move_into_place, path_beside, unwritable
+from edge_runtime.files import claimed, move_into_place, path_beside, unwritable
 from edge_runtime.opencv import opencv
 from edge_runtime.pyav import pyav
 
@@ -84,7 +84,9 @@ class Mp4File:
         self._beside = path_beside(path)
         self._settings = settings
         self._container: Any = None
+        self._claim = ExitStack()  # until the file has its name, a run that begins beside this one leaves it alone
         try:
+            self._claim.enter_context(claimed(self._beside))
             # The index goes to the front, so that a browser starts before it has everything.
             self._container = self._av.open(str(self._beside), "w", options={"movflags": "+faststart"})
             self._stream = self._container.add_stream("libx264", rate=settings.rate)
@@ -127,6 +129,7 @@ class Mp4File:
             self.abandon()
             raise unwritable(self._path, error) from error
         self._container = None
+        self._claim.close()
 
     def abandon(self) -> None:
         """Remove what was written so far; nothing to do once it is finished."""
@@ -136,6 +139,7 @@ class Mp4File:
                 container.close()
         with suppress(OSError):
             self._beside.unlink()
+        self._claim.close()
 
 
 def video_frame(av: ModuleType, image: np.ndarray) -> Any:

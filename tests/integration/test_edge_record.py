@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
+from edge_runtime.claims import claimed_folder
 from edge_runtime.sources import open_source
 from edge_runtime.sources.footage import FootageSource, list_clips, read_clip
 from tests.kit.cameras import RtspCamera
@@ -101,6 +102,28 @@ def test_run_again_it_goes_on_where_it_ended(tmp_path: Path) -> None:
     assert "0.15 minutes are recorded: nothing to record" in done.out
 
 
+def test_two_recordings_do_not_write_into_one_folder(tmp_path: Path) -> None:
+    with claimed_folder(tmp_path):
+        refused = edge_record("--source", "camera:99", "--wait", "--out", tmp_path)
+    assert f"{tmp_path}: expected a folder of its own, another run is writing there" in error_of(refused)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("below", ["", "deeper"])
+def test_a_folder_that_cannot_be_is_refused_before_a_camera_is_waited_for(below: str, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("mine")
+    refused = edge_record("--source", "camera:99", "--wait", "--out", tmp_path / "taken" / below)
+    message = error_of(refused)
+    assert message.startswith(f"{tmp_path / 'taken' / below}: expected to write this folder") and "A file has " in message
+    assert refused.err.splitlines() == [f"error: {message}"]
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_a_camera_that_is_not_there_leaves_no_folder(tmp_path: Path) -> None:
+    assert "camera:99" in error_of(edge_record("--source", "camera:99", "--out", tmp_path / "footage" / "gate"))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_footage_of_another_rate_is_refused(tmp_path: Path) -> None:
     assert edge_record("--source", SCENE, "--out", tmp_path).code == 0
     refused = edge_record("--source", SCENE.replace("fps=10", "fps=15"), "--out", tmp_path)
@@ -138,7 +161,7 @@ def test_a_kill_leaves_whole_clips_alone(tmp_path: Path) -> None:
             assert process.poll() is None
         process.kill()
     assert all(sum(1 for _ in read_clip(clip)) == 200 for clip in list_clips(tmp_path))
-    left = list(tmp_path.glob(".*"))
+    left = list(tmp_path.glob(".*.part"))
     again = edge_record(*wish, "--minutes", 21 * SECOND)
     assert again.code == 0
     assert all(f"{path}: removed" in again.err for path in left)

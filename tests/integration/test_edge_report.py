@@ -12,8 +12,9 @@ import cv2
 import numpy as np
 import pytest
 
+from edge_runtime.claims import claimed_folder
 from edge_runtime.sources import open_source
-from tests.kit.commands import edge_report
+from tests.kit.commands import Finished, edge_report, error_of
 from tests.kit.drawn_footage import draw, scene, write_clip, write_video
 
 FRAMES = 70
@@ -150,3 +151,38 @@ def test_events_are_counted_on_the_scene(toy_originals: dict[str, Path], tmp_pat
     assert total == {name: sum(counts[name] for counts in events["clips"].values()) for name in total}
     assert total["events"] > 0
     assert len(finished.out.splitlines()) >= 3
+
+
+def assert_refused_before_the_work(finished: Finished, *parts: str) -> None:
+    message = error_of(finished)
+    assert all(part in message for part in parts), message
+    assert finished.err.splitlines() == [f"error: {message}"] and finished.out == ""
+
+
+@pytest.mark.parametrize("below", ["", "deeper"])
+@pytest.mark.parametrize("kind", ["accuracy", "events"])
+def test_a_folder_that_cannot_be_is_refused_before_the_work(
+    kind: str, below: str, labelled: LabelledSet, toy_originals: dict[str, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "taken").write_text("mine")
+    what = {"accuracy": ("--data", labelled.data, "--labels", labelled.csv), "events": ("--source", scene(FRAMES))}
+    finished = edge_report(kind, "--bundle", toy_originals["one_pool"], *what[kind], "--out", tmp_path / "taken" / below)
+    assert_refused_before_the_work(finished, f"{tmp_path / 'taken' / below}: ", "A file has ", "choose another output folder")
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_two_reports_do_not_write_into_one_folder(labelled: LabelledSet, toy_originals: dict[str, Path], tmp_path: Path) -> None:
+    arguments = ("--bundle", toy_originals["one_pool"], "--data", labelled.data, "--labels", labelled.csv, "--out", tmp_path / "out")
+    with claimed_folder(tmp_path / "out"):
+        finished = edge_report("accuracy", *arguments)
+    assert_refused_before_the_work(finished, f"{tmp_path / 'out'}: ", "another run is writing there", "say another --out")
+
+
+def test_a_table_is_printed_though_its_file_cannot_be_written(
+    labelled: LabelledSet, toy_originals: dict[str, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "accuracy.json").mkdir()
+    arguments = ("--bundle", toy_originals["one_pool"], "--data", labelled.data, "--labels", labelled.csv, "--out", tmp_path)
+    finished = edge_report("accuracy", *arguments)
+    assert "accuracy.json: expected to write this file" in error_of(finished)
+    assert "updating " in finished.out and "frozen " in finished.out

@@ -211,6 +211,8 @@ def test_another_rate_than_the_calibrated_one_is_said(one_pool: Path, clips: Pat
     finished = edge_run("--bundle", one_pool, "--source", clips, "--fps", 30, "--max-frames", 1)
     [warning] = [line for line in finished.err.splitlines() if line.startswith("warning: ") and "per second" in line]
     assert "30 frames per second" in warning and "calibrated at 10" in warning
+    assert "ffmpeg -i IN -vf fps=10 OUT" in warning and "train a model at 30" in warning
+    assert "make calibrate" not in warning  # it would refuse the footage, too
 
 
 def test_a_loop_begins_again_with_a_gap_until_max_frames(one_pool: Path, clips: Path, tmp_path: Path) -> None:
@@ -392,3 +394,19 @@ def test_two_runs_of_one_stream_do_not_share_a_memory_unless_one_only_reads(toy:
     assert refused.code == 1 and "expected a memory of its own, another process learns into it" in error_of(refused)
     assert (reads.code, other.code) == (0, 0)
     assert edge_run(*run, "--state", tmp_path / "state").code == 0
+
+
+def test_two_runs_do_not_write_into_one_folder(one_pool: Path, tmp_path: Path) -> None:
+    run = ("--bundle", one_pool, "--source", SCENE, "--save-video", "--csv", "--timeline")
+    with Running(tmp_path, *run, "--loop") as first:
+        first.wait_for_scores()
+        second = edge_run(*run, "--out", tmp_path / "out")
+        assert f"{tmp_path / 'out'}: expected a folder of its own, another run is writing there" in error_of(second)
+        assert len(second.err.splitlines()) == 1  # before a bundle is loaded, or a camera waited for
+        first.wait_for_scores()
+        finished = first.stop(signal.SIGINT)
+    assert finished.code == 130, finished.err
+    assert sorted(os.listdir(tmp_path / "out")) == ["annotated.mp4", "scores.csv", "scores.jsonl", "summary.json", "timeline.png"]
+    results = results_in(tmp_path / "out")
+    assert results.frames == sorted(set(results.frames)) and len(results.frames) == results.summary["scored"]
+    assert edge_run(*run, "--out", tmp_path / "out").code == 0

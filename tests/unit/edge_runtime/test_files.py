@@ -76,11 +76,19 @@ def test_a_read_only_folder_is_a_sink_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("number", "advice"),
-    [(errno.ENOSPC, "Free space"), (errno.EROFS, "Allow this user"), (errno.ENOTDIR, "Make the folder"), (5, "Check")],
+    [(errno.ENOSPC, "Free space"), (errno.EROFS, "Allow this user"), (errno.ENOTDIR, "A file has the name of run, or of"), (5, "Check")],
 )
 def test_the_message_says_what_to_do(number: int, advice: str) -> None:
     message = str(unwritable(Path("run/scores.jsonl"), OSError(number, os.strerror(number))))
     assert message.startswith(f"run/scores.jsonl: expected to write this file, got '{os.strerror(number)}'. {advice}")
+
+
+def test_a_folder_is_called_one() -> None:
+    message = str(unwritable(Path("run"), FileExistsError(errno.EEXIST, "File exists"), what="folder"))
+    assert (
+        message
+        == "run: expected to write this folder, got 'File exists'. A file has that name: remove it, or choose another output folder."
+    )
 
 
 def test_leftovers_of_a_dead_writer_are_removed_and_nothing_else(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from edge_runtime.errors import BackendUnavailable, ConfigError, SinkError
+from edge_runtime.files import remove_leftovers
 from edge_runtime.frames import Frame
 from edge_runtime.score import Event, Latency, Score
 from edge_runtime.sinks import Sink
@@ -237,6 +238,18 @@ def test_frames_that_were_already_shown_are_not_shown_again(av: Any, tmp_path: P
     frames = [frame_of(index) for index in [*range(16), *range(8, 20)]]
     film(tmp_path / "annotated.mp4", frames, filling + [score_of(index) for index in range(8, 20)])
     assert len(pictures(av, tmp_path / "annotated.mp4")) == 20
+
+
+def test_a_video_that_is_being_written_is_no_leftover(av: Any, tmp_path: Path) -> None:
+    path = tmp_path / "annotated.mp4"
+    sink = AnnotatedVideoSink(path, fps=25)
+    sink.write_frame(frame_of(0), None, None)
+    remove_leftovers(path)
+    sink.write_frame(frame_of(1), None, None)
+    remove_leftovers(path)
+    sink.close()
+    assert len(pictures(av, path)) == 2
+    assert os.listdir(tmp_path) == [path.name]
 
 
 def test_the_video_has_no_name_before_it_is_complete(av: Any, tmp_path: Path) -> None:

@@ -1,0 +1,81 @@
+"""`python -m calibration` as `make calibrate` starts it: which footage it takes for which bundle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_runtime.bundle import Bundle
+from tests.kit.commands import Finished, error_of, run_module
+from tests.kit.drawn_footage import draw, write_clip, write_video
+
+Toy = Callable[[str], Bundle]
+
+
+def calibrate(bundle: Bundle, *arguments: object) -> Finished:
+    return run_module("calibration", "--bundle", bundle.path, *arguments)
+
+
+def normal_footage(fps: int) -> str:
+    return f"synthetic:?seed=50&frames={10 * fps}&anomalies=off&width=64&height=48&fps={fps}"
+
+
+def manifest_of(bundle: Bundle) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((bundle.path / "manifest.json").read_text())
+    return content
+
+
+def assert_refused(finished: Finished, bundle: Bundle, before: bytes, *parts: str) -> None:
+    message = error_of(finished)
+    assert all(part in message for part in ("expected", *parts)), message
+    assert (bundle.path / "manifest.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("fps", [30, 5])
+def test_footage_of_a_rate_that_the_model_was_not_trained_at_is_refused(fps: int, toy: Toy, tmp_path: Path) -> None:
+    bundle = toy("one_pool")
+    before = (bundle.path / "manifest.json").read_bytes()
+    finished = calibrate(bundle, "--data", write_video(tmp_path / "gate.avi", draw(40), fps))
+    assert_refused(finished, bundle, before, f"about 10 frames per second, got {fps}", "-vf fps=10", f"train at {fps}", f"say --fps {fps}")
+
+
+def test_a_rate_near_the_models_is_taken(toy: Toy) -> None:
+    bundle = toy("one_pool")
+    finished = calibrate(bundle, "--data", normal_footage(12))
+    assert finished.code == 0 and "warning" not in finished.err, finished.err
+    assert manifest_of(bundle)["fps"] == 12
+    assert "the bundle's were 10, they will be 12" in finished.out
+
+
+def test_another_rate_has_to_be_said_each_time_and_is_warned_of(toy: Toy) -> None:
+    bundle = toy("one_pool")
+    finished = calibrate(bundle, "--data", normal_footage(14), "--fps", 14)
+    assert finished.code == 0, finished.err
+    [warning] = [line for line in finished.err.splitlines() if line.startswith("warning: ")]
+    assert "at 14 frames per second the model, trained at 10, sees motion that it has not learned" in warning
+    assert (manifest_of(bundle)["fps"], manifest_of(bundle)["provenance"]["trained_fps"]) == (14, 10)
+
+    before = (bundle.path / "manifest.json").read_bytes()
+    assert_refused(calibrate(bundle, "--data", normal_footage(14)), bundle, before, "about 10 frames per second, got 14")
+    back = calibrate(bundle, "--data", normal_footage(10))
+    assert back.code == 0 and "warning" not in back.err, back.err
+    assert manifest_of(bundle)["fps"] == 10
+
+
+@pytest.mark.parametrize("fps", ["0", "-10", "nan", "inf"])
+def test_no_rate_at_all_is_not_taken_for_the_bundles(fps: str, toy: Toy, tmp_path: Path) -> None:
+    bundle = toy("one_pool")
+    before = (bundle.path / "manifest.json").read_bytes()
+    images = write_clip(tmp_path / "gate", draw(5))
+    assert_refused(calibrate(bundle, "--data", images, f"--fps={fps}"), bundle, before, "--fps: ", f"got {fps}")
+
+
+def test_a_rate_that_the_footage_contradicts_is_refused(toy: Toy, tmp_path: Path) -> None:
+    bundle = toy("one_pool")
+    before = (bundle.path / "manifest.json").read_bytes()
+    finished = calibrate(bundle, "--data", write_video(tmp_path / "gate.avi", draw(40), 30), "--fps", 10)
+    assert_refused(finished, bundle, before, "the 10 frames per second of --fps, the footage itself says 30", "Leave --fps out")

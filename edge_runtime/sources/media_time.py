@@ -1,0 +1,108 @@
+"""When a frame of footage was taken: as its place among evenly spaced frames says, unless the file's own time stamps know better."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+
+__all__ = ["MediaClock", "Tick", "even_rate"]
+
+# A step this much longer than the usual one, and longer than a second, is a pause of the recorder.
+PAUSE_PERIODS = 5.0
+SHORTEST_PAUSE_S = 1.0
+# A single frame that the recorder dropped is not worth a word.
+LEAST_UNEVEN_STEPS = 10
+LEAST_UNEVEN_SHARE = 0.02
+# Fewer steps, in a file that rounds its times to milliseconds, say less than the rate in its header.
+LEAST_STEPS = 10
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A frame's time.
+
+    Attributes:
+        time_s: of the frame; it goes on from clip to clip.
+        pause_s: how long nothing was recorded before it; None where it follows the frame before.
+    """
+
+    time_s: float
+    pause_s: float | None = None
+
+
+class MediaClock:
+    """Tells the times of footage, frame after frame.
+
+    As long as a file's time stamps agree with index / fps to within half a frame, that is the time: stamps are rounded, often
+    to milliseconds. Where they leave it, they are followed. Stamps that do not rise, as of some AVI files, are none.
+
+    Args:
+        fps: frames per second of the even stretches.
+    """
+
+    def __init__(self, fps: float) -> None:
+        self._fps = fps
+        self._index = 0
+        self._offset_s = 0.0  # how far the stamps have led away from index / fps
+        self._zero_s = 0.0  # the time of a stamp of 0
+        self._time_s = 0.0
+        self._stamp_s: float | None = None
+        self._steps = 0
+        self._uneven_steps = 0
+
+    @property
+    def is_uneven(self) -> bool:
+        """So many frames came early or late by half a frame or more that the footage has no constant rate."""
+        return self._uneven_steps >= max(LEAST_UNEVEN_STEPS, LEAST_UNEVEN_SHARE * self._steps)
+
+    def begin_clip(self) -> None:
+        """The next frame is of another file, one frame after the last."""
+        self._stamp_s = None
+
+    def tick(self, stamp_s: float | None) -> Tick:
+        """The time of the next frame, whose stamp in its file is `stamp_s`; None: it has none."""
+        time_s = self._offset_s + self._index / self._fps
+        step_s = None if stamp_s is None or self._stamp_s is None else stamp_s - self._stamp_s
+        if stamp_s is not None:
+            if step_s is None or step_s <= 0:
+                self._zero_s = time_s - stamp_s
+            time_s = self._follow(self._zero_s + stamp_s, time_s)
+        self._index += 1
+        self._time_s, self._stamp_s = time_s, stamp_s
+        return Tick(time_s, self._judge(step_s))
+
+    def _follow(self, stamped_s: float, time_s: float) -> float:
+        """The stamp's time, and from there on, where it is half a frame off, but not back to the frame before."""
+        away_s = stamped_s - time_s
+        if abs(away_s) <= 0.5 / self._fps or stamped_s <= self._time_s:
+            return time_s
+        self._offset_s += away_s
+        return stamped_s
+
+    def _judge(self, step_s: float | None) -> float | None:
+        """Count a step between stamps; it is returned where it is a pause."""
+        if step_s is None or step_s <= 0:
+            return None
+        periods = step_s * self._fps
+        if step_s > SHORTEST_PAUSE_S and periods > PAUSE_PERIODS:
+            return step_s
+        self._steps += 1
+        self._uneven_steps += not 0.5 < periods < 1.5
+        return None
+
+
+def even_rate(stamps_s: Sequence[float]) -> float | None:
+    """Frames per second of the even stretches among the time stamps of consecutive frames, in any order; None where they do not say.
+
+    Six digits are kept: stamps have no more.
+
+    Steps that differ from the usual one by half of it or more, such as the pauses of a recorder, are left out.
+    """
+    steps_s = [after - before for before, after in pairwise(sorted(set(stamps_s)))]
+    if len(steps_s) < LEAST_STEPS:
+        return None
+    usual_s = median(steps_s)
+    even_s = [step_s for step_s in steps_s if 0.5 * usual_s < step_s < 1.5 * usual_s]
+    return float(f"{len(even_s) / sum(even_s):.6g}")

@@ -144,7 +144,7 @@ def _check_numbers(masks: Sequence[Path]) -> None:
     step = _step_of(numbers)
     if step is None:
         return
-    for (before, after), last, mask in zip(pairwise(numbers), masks, masks[1:], strict=False):
+    for (before, after), (last, mask) in zip(pairwise(numbers), pairwise(masks), strict=True):
         if after - before != step:
             start, digits, end = _numbered(last)
             wanted = f"{start}{before + step:0{len(digits)}}{end}{mask.suffix}"

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from statistics import median
+from statistics import median_low
 
 __all__ = ["MediaClock", "Tick", "even_rate"]
 
 # A step this much longer than the usual one, and longer than a second, is a pause of the recorder.
 PAUSE_PERIODS = 5.0
 SHORTEST_PAUSE_S = 1.0
+# A step is even up to so far from the usual one, as a share of it: half and double rates are not, what jitters on a network is.
+FARTHEST_STEP = 0.4
 # A single frame that the recorder dropped is not worth a word.
 LEAST_UNEVEN_STEPS = 10
 LEAST_UNEVEN_SHARE = 0.02
@@ -54,7 +56,7 @@ class MediaClock:
 
     @property
     def is_uneven(self) -> bool:
-        """So many frames came early or late by half a frame or more that the footage has no constant rate."""
+        """So many frames came early or late that the footage has no constant rate."""
         return self._uneven_steps >= max(LEAST_UNEVEN_STEPS, LEAST_UNEVEN_SHARE * self._steps)
 
     def begin_clip(self) -> None:
@@ -89,20 +91,18 @@ class MediaClock:
         if step_s > SHORTEST_PAUSE_S and periods > PAUSE_PERIODS:
             return step_s
         self._steps += 1
-        self._uneven_steps += not 0.5 < periods < 1.5
+        self._uneven_steps += abs(periods - 1) > FARTHEST_STEP
         return None
 
 
 def even_rate(stamps_s: Sequence[float]) -> float | None:
     """Frames per second of the even stretches among the time stamps of consecutive frames, in any order; None where they do not say.
 
-    Six digits are kept: stamps have no more.
-
-    Steps that differ from the usual one by half of it or more, such as the pauses of a recorder, are left out.
+    Steps that differ much from the usual one, such as the pauses of a recorder, are left out. Six digits are kept: stamps have no more.
     """
     steps_s = [after - before for before, after in pairwise(sorted(set(stamps_s)))]
     if len(steps_s) < LEAST_STEPS:
         return None
-    usual_s = median(steps_s)
-    even_s = [step_s for step_s in steps_s if 0.5 * usual_s < step_s < 1.5 * usual_s]
+    usual_s = median_low(steps_s)
+    even_s = [step_s for step_s in steps_s if abs(step_s / usual_s - 1) <= FARTHEST_STEP]
     return float(f"{len(even_s) / sum(even_s):.6g}")

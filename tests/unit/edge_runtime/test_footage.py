@@ -235,3 +235,44 @@ def test_hidden_files_are_no_footage(tmp_path: Path) -> None:
     (tmp_path / "._gate.avi").write_bytes(b"what macOS puts beside it")
     put_image(tmp_path / ".thumbnails" / "1.png", 10)
     assert [clip.name for clip in list_clips(tmp_path)] == ["gate"]
+
+
+# names and mixtures
+
+
+@pytest.mark.parametrize("name", ["12:30:05.avi", "50 %d.avi", "%03d.avi", "gate #2 'west'.avi", 'a "b".avi', "rtsp:x.avi", "[1]*.avi"])
+def test_a_bare_name_is_a_file_whatever_is_in_it(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_video(tmp_path / "gate.avi", [10, 20, 30]).rename(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    if not name.startswith("rtsp:"):
+        assert len(list(open_source(name))) == 3
+    assert len(list(open_source(f"./{name}"))) == 3
+    assert len(list(open_source(str(tmp_path)))) == 3
+
+
+@pytest.mark.parametrize("where", [".", "gate"])
+def test_an_image_beside_videos_is_refused_with_both_names(where: str, tmp_path: Path) -> None:
+    for name in ("a.avi", "b.avi"):
+        put_video(tmp_path / "gate" / name, [10, 20])
+    put_image(tmp_path / "gate" / "preview.png", 10)
+    with pytest.raises(ConfigError, match=r"got the image preview\.png beside the video a\.avi\. Move what is no footage elsewhere"):
+        list_clips(tmp_path / where)
+
+
+def test_an_image_beside_clip_folders_is_refused_with_both_names(tmp_path: Path) -> None:
+    for name in ("notes", "01/000.png", "01/001.png", "plan.png", "poster.png"):
+        if name.endswith(".png"):
+            put_image(tmp_path / name, 10)
+        else:
+            (tmp_path / name).mkdir()
+    with pytest.raises(ConfigError, match=r"got the image plan\.png and 1 more beside the folder of images 01\. Move") as caught:
+        list_clips(tmp_path)
+    said = str(caught.value).rpartition("'")[0].rpartition("'")[2]
+    assert greys_of(list(open_source(said, fps=10))) == [10, 10]
+
+
+def test_images_beside_a_folder_without_images_are_a_clip(tmp_path: Path) -> None:
+    put_image(tmp_path / "0.png", 10)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "words.txt").write_text("no image")
+    assert [clip.name for clip in list_clips(tmp_path)] == [tmp_path.name]

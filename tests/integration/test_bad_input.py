@@ -488,8 +488,8 @@ def test_masks_with_a_hole_and_one_too_many_are_not_shifted(
 
 
 def test_a_time_of_day_is_a_name_and_no_protocol(toy_originals: dict[str, Path], images: list[np.ndarray], tmp_path: Path) -> None:
-    write_video(tmp_path / "12:30:05.avi", images)
-    arguments = ("--source", "12:30:05.avi", "--out", "out", "--save-video")
+    write_timed_video(tmp_path / "12:30:05.mp4", images, every(0.1, FRAMES))
+    arguments = ("--source", "12:30:05.mp4", "--out", "out", "--save-video")
     finished = edge_run("--bundle", toy_originals["one_pool"], *arguments, cwd=tmp_path)
     assert finished.code == 0, finished.err
     assert results_in(tmp_path / "out").frames == list(range(UNSCORED, FRAMES))

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import glob
-import logging
 import os
 import re
-import shlex
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,7 +16,7 @@ from edge_runtime.errors import ConfigError, SourceError, SourceOpenError
 from edge_runtime.frames import Frame
 from edge_runtime.opencv import opencv
 from edge_runtime.sources.address import redacted
-from edge_runtime.sources.media_time import MediaClock, Tick
+from edge_runtime.sources.media_time import MediaClock, TimeWarnings
 from edge_runtime.sources.video_file import read_video, video_facts
 
 __all__ = ["Clip", "FootageSource", "agree_on_rate", "list_clips"]
@@ -27,8 +25,6 @@ IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
 JPEG_ENDINGS = (".jpg", ".jpeg")
 JPEG_END = b"\xff\xd9"
 VIDEO_ENDINGS = (".mp4", ".avi", ".mkv", ".mov")
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -88,13 +84,13 @@ class FootageSource:
     def __iter__(self) -> Iterator[Frame]:
         index = 0
         clock = MediaClock(self.fps)
-        warnings = _TimeWarnings(self.fps)
+        warnings = TimeWarnings(self.fps)
         for reason, clip in self._rounds():
             gap: str | None = reason
             clock.begin_clip()
             for number, (image, stamp_s) in enumerate(read_clip(clip)):
                 tick = clock.tick(stamp_s if self._follows_stamps else None)
-                warnings.look(clip, number, tick, is_uneven=clock.is_uneven)
+                warnings.look(clip.path, number, tick)
                 if tick.pause_s is not None:
                     gap = f"no frame for {tick.pause_s:.1f} s"
                 yield Frame(image, index, tick.time_s, time.time(), self.stream, gap)
@@ -114,37 +110,6 @@ class FootageSource:
             if not self._loop:
                 return
             reason = "loop"
-
-
-class _TimeWarnings:
-    """Says once what a model cannot know of the times of footage: that its recorder paused, or that its frames are unevenly spaced."""
-
-    def __init__(self, fps: float) -> None:
-        self._fps = fps
-        self._said: set[str] = set()
-
-    def look(self, clip: Clip, number: int, tick: Tick, *, is_uneven: bool) -> None:
-        """At a frame of a clip, counted from 0."""
-        if tick.pause_s is not None and "pause" not in self._said:
-            self._said.add("pause")
-            log.warning(
-                "%s: no frame for %.1f s before frame %d. Each such pause is a gap, nothing is scored across it; "
-                "to train on this video, cut it there into clips.",
-                clip.path,
-                tick.pause_s,
-                number,
-            )
-        if is_uneven and "uneven" not in self._said:
-            self._said.add("uneven")
-            even = clip.path.with_name(f"{clip.path.stem}-even.mp4")
-            log.warning(
-                "%s: expected evenly spaced frames, as models do, got a rate that varies. Their times are right, their scores may not be. "
-                "Write it anew with a constant rate: ffmpeg -i %s -vf fps=%g %s",
-                clip.path,
-                shlex.quote(str(clip.path)),
-                self._fps,
-                shlex.quote(str(even)),
-            )
 
 
 def list_clips(where: str | Path) -> list[Clip]:

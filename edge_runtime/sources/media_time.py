@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from statistics import median_low
 
-__all__ = ["MediaClock", "Tick", "even_rate"]
+__all__ = ["MediaClock", "Tick", "TimeWarnings", "even_rate"]
 
 # A step this much longer than the usual one, and longer than a second, is a pause of the recorder.
 PAUSE_PERIODS = 5.0
@@ -20,6 +23,8 @@ LEAST_UNEVEN_SHARE = 0.02
 # Fewer steps, in a file that rounds its times to milliseconds, say less than the rate in its header.
 LEAST_STEPS = 10
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Tick:
@@ -28,10 +33,12 @@ class Tick:
     Attributes:
         time_s: of the frame; it goes on from clip to clip.
         pause_s: how long nothing was recorded before it; None where it follows the frame before.
+        is_uneven: so many frames up to here came early or late that the footage has no constant rate.
     """
 
     time_s: float
     pause_s: float | None = None
+    is_uneven: bool = False
 
 
 class MediaClock:
@@ -54,11 +61,6 @@ class MediaClock:
         self._steps = 0
         self._uneven_steps = 0
 
-    @property
-    def is_uneven(self) -> bool:
-        """So many frames came early or late that the footage has no constant rate."""
-        return self._uneven_steps >= max(LEAST_UNEVEN_STEPS, LEAST_UNEVEN_SHARE * self._steps)
-
     def begin_clip(self) -> None:
         """The next frame is of another file, one frame after the last."""
         self._stamp_s = None
@@ -73,7 +75,8 @@ class MediaClock:
             time_s = self._follow(self._zero_s + stamp_s, time_s)
         self._index += 1
         self._time_s, self._stamp_s = time_s, stamp_s
-        return Tick(time_s, self._judge(step_s))
+        pause_s = self._judge(step_s)
+        return Tick(time_s, pause_s, self._uneven_steps >= max(LEAST_UNEVEN_STEPS, LEAST_UNEVEN_SHARE * self._steps))
 
     def _follow(self, stamped_s: float, time_s: float) -> float:
         """The stamp's time, and from there on, where it is half a frame off, but not back to the frame before."""
@@ -93,6 +96,37 @@ class MediaClock:
         self._steps += 1
         self._uneven_steps += abs(periods - 1) > FARTHEST_STEP
         return None
+
+
+class TimeWarnings:
+    """Says once each that the recorder paused, and that frames are unevenly spaced: a model takes them for even.
+
+    Args:
+        fps: frames per second of the even stretches.
+    """
+
+    def __init__(self, fps: float) -> None:
+        self._fps = fps
+        self._has_told_pause = False
+        self._has_told_uneven = False
+
+    def look(self, video: Path, number: int, tick: Tick) -> None:
+        """At a frame of a video, counted from 0."""
+        name = shlex.quote(str(video))
+        if tick.pause_s is not None and not self._has_told_pause:
+            self._has_told_pause = True
+            log.warning(
+                "%s: no frame for %.1f s before frame %d. Each such pause is a gap, nothing is scored across it. "
+                "To train on this video, cut it there into clips: edge-record --source %s --out DIR",
+                *(video, tick.pause_s, number, name),
+            )
+        if tick.is_uneven and not self._has_told_uneven:
+            self._has_told_uneven = True
+            log.warning(
+                "%s: expected evenly spaced frames, as models do, got a rate that varies. Their times are right, their scores may not be. "
+                "Write it anew with a constant rate and use that instead: ffmpeg -i %s -vf fps=%g %s",
+                *(video, name, self._fps, shlex.quote(f"{video.stem}-even.mp4")),
+            )
 
 
 def even_rate(stamps_s: Sequence[float]) -> float | None:

@@ -79,7 +79,7 @@ def _claim(folder: Path, lock: int) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise ConfigError(
-            f"{folder}: expected a folder of its own, another run is writing there. Let that one end, or say another --out."
+            f"{folder}: expected a folder of its own, another run is writing there. Let that one end, or say another folder."
         ) from error
     except OSError as error:
         log.warning("%s: cannot be locked (%s): see to it that no other run writes there.", folder, error.strerror)

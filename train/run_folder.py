@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import logging
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from edge_runtime.claims import claimed_folder
 from edge_runtime.errors import ConfigError
-from edge_runtime.files import remove_leftovers, unwritable
+from edge_runtime.files import remove_leftovers
 from train.config import TrainConfig, parse_config
 from train.data import Segment, is_same_place
 
 __all__ = ["check_begun_as", "check_clips", "claimed"]
 
 REPLACED = ("run.json", "checkpoint.safetensors", "best.safetensors")
-
-log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -33,20 +30,7 @@ def claimed(out: Path) -> Iterator[None]:
         ConfigError: another training writes there.
         SinkError: the folder cannot be made or written.
     """
-    with ExitStack() as stack:
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            lock = stack.enter_context(open(out / "train.lock", "ab"))
-        except OSError as error:
-            raise unwritable(out, error) from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConfigError(
-                f"{out}: expected a folder of its own, another training is writing there. Wait for it, stop it, or say another OUT=."
-            ) from error
-        except OSError as error:
-            log.warning("%s: cannot be locked (%s): see to it that no other training writes there.", out, error.strerror)
+    with claimed_folder(out):
         for name in REPLACED:
             remove_leftovers(out / name)
         yield

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ __all__ = ["check_labels", "read_labels"]
 
 HEADER = ["clip", "frame", "anomalous"]
 LOSSY_ENDINGS = (".jpg", ".jpeg")
+NUMBERED = re.compile(r"(.*?)(\d+)(\D*)")
 
 log = logging.getLogger(__name__)
 
@@ -27,13 +30,14 @@ def read_labels(where: str | Path) -> dict[str, np.ndarray]:
 
     Args:
         where: a CSV with the header `clip,frame,anomalous` (0-based frames in any order, each once; anomalous 0 or 1),
-            or a folder of masks `<clip>/<frame>.png` in natural order (any non-zero pixel makes a frame anomalous).
+            or a folder of masks `<clip>/<frame>.png` in natural order (any non-zero pixel makes a frame anomalous). They need not
+            be called like the frames, but where they are numbered, none may be missing in between.
 
     Returns:
         per clip name (frames,) bool.
 
     Raises:
-        ConfigError: nothing there, or it is neither of the two.
+        ConfigError: nothing there, it is neither of the two, or a frame has no label.
     """
     path = Path(where)
     if not path.exists():
@@ -130,7 +134,49 @@ def _read_masks(folder: Path) -> dict[str, np.ndarray]:
 def _read_clip_masks(clip: Clip) -> np.ndarray:
     if not clip.images:
         raise ConfigError(f"labels {clip.path}: expected masks, got a video. Give the masks, not the footage.")
+    _check_numbers(clip.images)
     return np.array([_has_anomaly(path) for path in clip.images], bool)
+
+
+def _check_numbers(masks: Sequence[Path]) -> None:
+    """Masks belong to frames by their order: one that is missing shifts all after it, which another at the end hides from the count."""
+    numbers = _numbers(masks)
+    step = _step_of(numbers)
+    if step is None:
+        return
+    for (before, after), (last, mask) in zip(pairwise(numbers), pairwise(masks), strict=True):
+        if after - before != step:
+            start, digits, end = _numbered(last)
+            wanted = f"{start}{before + step:0{len(digits)}}{end}{mask.suffix}"
+            raise ConfigError(
+                f"labels {mask.parent}: expected a mask of every frame, got {mask.name} after {last.name}, not {wanted}. Add what is "
+                "missing, remove what is there twice, or, if the frames have the same hole, label them in a CSV clip,frame,anomalous."
+            )
+
+
+def _numbers(masks: Sequence[Path]) -> list[int]:
+    """The numbers of masks whose names differ in a number alone; else none."""
+    if not all(NUMBERED.fullmatch(mask.stem) for mask in masks):
+        return []
+    parts = [_numbered(mask) for mask in masks]
+    return [int(digits) for _, digits, _ in parts] if len({(start, end) for start, _, end in parts}) == 1 else []
+
+
+def _numbered(mask: Path) -> tuple[str, str, str]:
+    """What stands before the last number of a mask's name, the number, and what stands after it."""
+    match = NUMBERED.fullmatch(mask.stem)
+    assert match is not None
+    return match[1], match[2], match[3]
+
+
+def _step_of(numbers: Sequence[int]) -> int | None:
+    """By how much numbers go up, where they count: 5 where every fifth frame is kept; None for others, such as times of day."""
+    steps = Counter(after - before for before, after in pairwise(numbers))
+    if not steps:
+        return None
+    step, times = steps.most_common(1)[0]
+    counts = step > 0 and 2 * times > steps.total() and all(other % step == 0 for other in steps)
+    return step if counts else None
 
 
 def _has_anomaly(mask: Path) -> bool:

@@ -125,8 +125,8 @@ def open_source(
     Args:
         uri: `synthetic:?seed=7&frames=400`; a video file; a folder of images, of clip folders or of videos; a wildcard of
             images; a camera: `camera:0`, `/dev/video0`, `v4l2:///dev/v4l/by-id/…`, `csi://0`, `gst:…`, `rtsp://…`, `http://…`.
-        fps: of footage: frames per second, whatever it says; folders of images need it, or `default_fps`. Of a camera: how
-            many frames per second to pass on at most.
+        fps: of footage: frames per second, whatever it and its time stamps say; folders of images need it, or `default_fps`.
+            Of a camera: how many frames per second to pass on at most.
         default_fps: frames per second of footage that does not say.
         loop: begin again after the last frame (files and folders), with a gap between the rounds.
         stream: name of the stream; made from the URI where None.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import logging
 import os
 import re
 import time
@@ -17,6 +16,8 @@ from edge_runtime.errors import ConfigError, SourceError, SourceOpenError
 from edge_runtime.frames import Frame
 from edge_runtime.opencv import opencv
 from edge_runtime.sources.address import redacted
+from edge_runtime.sources.media_time import MediaClock, TimeWarnings
+from edge_runtime.sources.video_file import read_video, video_facts
 
 __all__ = ["Clip", "FootageSource", "agree_on_rate", "list_clips"]
 
@@ -24,8 +25,6 @@ IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
 JPEG_ENDINGS = (".jpg", ".jpeg")
 JPEG_END = b"\xff\xd9"
 VIDEO_ENDINGS = (".mp4", ".avi", ".mkv", ".mov")
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,14 +49,17 @@ class Clip:
 
 
 class FootageSource:
-    """All frames of one or several clips, in natural order, with a gap before each clip.
+    """All frames of one or several clips, in natural order, with a gap before each clip and after each pause of the recorder.
+
+    Args:
+        fps: frames per second, whatever the videos and their time stamps say.
 
     Attributes:
         uri, fps, frame_count, is_live: as `Source` says; `fps` holds for all clips.
 
     Raises:
         SourceOpenError: nothing there, nothing readable in it.
-        ConfigError: images without a frame rate.
+        ConfigError: images without a frame rate, or images beside other footage.
         SourceError (while iterating): an unreadable image, a size that changes within a clip.
     """
 
@@ -70,18 +72,28 @@ class FootageSource:
         self._clips = list_clips(uri)
         self._loop = loop
         self.stream = stream or (Path(uri) if os.path.exists(uri) else self._clips[0].path).resolve().name
-        videos = [_video_facts(clip.path) for clip in self._clips if not clip.images]
+        videos = [video_facts(clip.path) for clip in self._clips if not clip.images]
         images = sum(len(clip.images) for clip in self._clips)
         rates = [video.fps or default_fps for video in videos] + [default_fps] * bool(images)
         self.fps = fps or _common_rate(uri, rates)
-        self.frame_count = None if loop else images + sum(video.frames for video in videos)
+        self._follows_stamps = fps is None
+        counts = [images, *(video.frames for video in videos)]
+        known = [count for count in counts if count is not None]
+        self.frame_count = None if loop or len(known) < len(counts) else sum(known)
 
     def __iter__(self) -> Iterator[Frame]:
         index = 0
+        clock = MediaClock(self.fps)
+        warnings = TimeWarnings(self.fps)
         for reason, clip in self._rounds():
             gap: str | None = reason
-            for image in read_clip(clip):
-                yield Frame(image, index, index / self.fps, time.time(), self.stream, gap)
+            clock.begin_clip()
+            for number, (image, stamp_s) in enumerate(read_clip(clip)):
+                tick = clock.tick(stamp_s if self._follows_stamps else None)
+                warnings.look(clip.path, number, tick)
+                if tick.pause_s is not None:
+                    gap = f"no frame for {tick.pause_s:.1f} s"
+                yield Frame(image, index, tick.time_s, time.time(), self.stream, gap)
                 index += 1
                 gap = None
 
@@ -108,6 +120,7 @@ def list_clips(where: str | Path) -> list[Clip]:
 
     Raises:
         SourceOpenError: it does not exist, or holds no footage.
+        ConfigError: a folder holds images beside videos or folders of images.
     """
     clips = _find_clips(str(where))
     if not clips:
@@ -119,27 +132,23 @@ def list_clips(where: str | Path) -> list[Clip]:
     return clips
 
 
-def read_clip(clip: Clip) -> Iterator[np.ndarray]:
-    """Yield the frames of a clip, (H, W, 3) uint8 BGR, all of one size.
+def read_clip(clip: Clip) -> Iterator[tuple[np.ndarray, float | None]]:
+    """Yield the frames of a clip, (H, W, 3) uint8 BGR, all of one size, with the time stamps in seconds that a video has of them.
 
     Raises:
         SourceError: an unreadable image, or one of another size than the first.
     """
     size = None
-    for name, image in _read_images(clip) if clip.images else _read_video(clip.path):
+    frames = ((image, None) for image in _read_images(clip)) if clip.images else read_video(clip.path)
+    for number, (image, stamp_s) in enumerate(frames):
         size = size or image.shape[:2]
         if image.shape[:2] != size:
+            name = clip.images[number] if clip.images else f"{clip.path}, frame {number}"
             raise SourceError(
                 f"{name}: expected {size[1]}x{size[0]} pixels like the frames before it, got {image.shape[1]}x{image.shape[0]}. "
                 "Put footage of another size into a clip of its own."
             )
-        yield image
-
-
-@dataclass(frozen=True)
-class _VideoFacts:
-    frames: int
-    fps: float | None
+        yield image, stamp_s
 
 
 def _find_clips(where: str) -> list[Clip]:
@@ -165,14 +174,29 @@ def _find_clips(where: str) -> list[Clip]:
 def _clips_in(folder: Path) -> list[Clip]:
     own = _images_in(folder)
     if own:
+        _refuse_mixture(folder, own)
         return [Clip(folder.resolve().name, folder, own)]
     clips = []
     for entry in sorted(_visible(folder), key=_natural):
         if entry.is_dir() and (images := _images_in(entry)):
+            _refuse_mixture(entry, images)
             clips.append(Clip(entry.name, entry, images))
         elif entry.suffix.lower() in VIDEO_ENDINGS:
             clips.append(Clip(entry.stem, entry))
     return clips
+
+
+def _refuse_mixture(folder: Path, images: tuple[Path, ...]) -> None:
+    """Refused, not sorted out: whether a picture or a video is the stray one, a preview of the rest, nobody can tell from here."""
+    for other in sorted(_visible(folder), key=_natural):
+        is_video = other.suffix.lower() in VIDEO_ENDINGS and not other.is_dir()
+        if is_video or (other.is_dir() and _images_in(other)):
+            more = f" and {len(images) - 1} more" if len(images) > 1 else ""
+            raise ConfigError(
+                f"{folder}: expected the frames of one clip, or several clips, got the image {images[0].name}{more} beside the "
+                f"{'video' if is_video else 'folder of images'} {other.name}. Move what is no footage elsewhere, or say what is: "
+                f"{other}, or '{glob.escape(str(folder))}/*{images[0].suffix}'"
+            )
 
 
 def _check_names(clips: list[Clip]) -> None:
@@ -228,7 +252,7 @@ def _common_rate(uri: str, rates: list[float | None]) -> float:
     return rate
 
 
-def _read_images(clip: Clip) -> Iterator[tuple[str, np.ndarray]]:
+def _read_images(clip: Clip) -> Iterator[np.ndarray]:
     cv2 = opencv()
     for path in clip.images:
         content = path.read_bytes()
@@ -237,35 +261,4 @@ def _read_images(clip: Clip) -> Iterator[tuple[str, np.ndarray]]:
         image = None if is_cut or not content else cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
         if image is None:
             raise SourceError(f"{path}: expected an image, cannot decode it. Replace or remove the file.")
-        yield str(path), image
-
-
-def _read_video(path: Path) -> Iterator[tuple[str, np.ndarray]]:
-    facts = _video_facts(path)
-    capture = opencv().VideoCapture(str(path))
-    read = 0
-    try:
-        while True:
-            is_read, image = capture.read()
-            if not is_read:
-                break
-            yield f"{path}, frame {read}", image
-            read += 1
-    finally:
-        capture.release()
-    if read == 0:
-        raise SourceOpenError(f"{path}: expected video frames, cannot decode the first one. Is the file whole?")
-    if read < facts.frames:
-        log.warning("%s: ended after %d of %d frames; scored up to there.", path, read, facts.frames)
-
-
-def _video_facts(path: Path) -> _VideoFacts:
-    cv2 = opencv()
-    capture = cv2.VideoCapture(str(path))
-    try:
-        if not capture.isOpened():
-            raise SourceOpenError(f"{path}: expected a video, OpenCV cannot open it. Is the file whole?")
-        frames, fps = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), float(capture.get(cv2.CAP_PROP_FPS))
-    finally:
-        capture.release()
-    return _VideoFacts(frames=max(frames, 0), fps=fps if fps > 0 else None)
+        yield image

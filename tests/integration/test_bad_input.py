@@ -17,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 from edge_runtime.bundle import Bundle
 from tests.kit.commands import ROOT, Finished, edge_report, edge_run, error_of, results_in, run_module
 from tests.kit.drawn_footage import draw, scene, write_clip, write_video
+from tests.kit.timed_video import every, write_timed_video
 
 FRAMES = 12
 UNSCORED = 4
@@ -437,3 +438,58 @@ def test_calibration_clips_shorter_than_a_window(toy: Toy, images: list[np.ndarr
     message = error_of(finished)
     assert "expected" in message and "shorter than the window" in message and "Use longer clips" in message
     assert (bundle.path / "manifest.json").read_bytes() == before
+
+
+# footage that is not what it seems
+
+
+def test_a_pause_in_a_video_is_a_gap_in_its_scores(toy_originals: dict[str, Path], tmp_path: Path) -> None:
+    video = write_timed_video(tmp_path / "gate.mp4", draw(40), every(0.1, 20) + every(0.1, 20, start_s=65.0))
+    finished = edge_run("--bundle", toy_originals["one_pool"], "--source", video, "--out", tmp_path / "out")
+    assert finished.code == 0, finished.err
+    results = results_in(tmp_path / "out")
+    assert results.frames == [*range(UNSCORED, 20), *range(20 + UNSCORED, 40)]
+    assert results.column("time_s") == pytest.approx(every(0.1, 16, start_s=0.4) + every(0.1, 16, start_s=65.4))
+    [gap] = [event for event in results.events if event["event"] == "gap"]
+    assert (gap["frame"], gap["time_s"], gap["reason"]) == (20, pytest.approx(65.0), "no frame for 63.1 s")
+    assert finished.err.count(f"{video}: no frame for 63.1 s before frame 20. Each such pause is a gap") == 1
+    assert "was calibrated at" not in finished.err and "ended after" not in finished.err
+
+
+def test_a_picture_beside_videos_does_not_hide_them(toy_originals: dict[str, Path], images: list[np.ndarray], tmp_path: Path) -> None:
+    write_clip(tmp_path / "gate", images[:1])
+    for name in ("a.avi", "b.avi"):
+        write_video(tmp_path / "gate" / name, images)
+    finished = run_on(toy_originals["one_pool"], tmp_path, "--source", tmp_path / "gate")
+    assert_says(finished, f"{tmp_path / 'gate'}: expected", "the image 0.png beside the video a.avi", "Move what is no footage elsewhere")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_picture_beside_clips_does_not_become_the_training(images: list[np.ndarray], tmp_path: Path) -> None:
+    for clip in ("a", "b", "c"):
+        write_clip(tmp_path / "data" / clip, images)
+    shutil.copy(tmp_path / "data" / "a" / "0.png", tmp_path / "data" / "preview.png")
+    config = ROOT / "configs" / "mnad_prediction-lite.toml"
+    finished = run_module("train", "--config", config, "--data", tmp_path / "data", "--out", tmp_path / "run")
+    assert_says(finished, "the image preview.png beside the folder of images a", "Move what is no footage elsewhere")
+
+
+def test_masks_with_a_hole_and_one_too_many_are_not_shifted(
+    two_clips: Path, toy_originals: dict[str, Path], images: list[np.ndarray], tmp_path: Path
+) -> None:
+    for clip in ("a", "b"):
+        write_clip(tmp_path / "masks" / clip, [*images, images[0]])
+    (tmp_path / "masks" / "a" / "12.png").unlink()
+    (tmp_path / "masks" / "b" / "6.png").unlink()
+    data = ("--data", two_clips, "--labels", tmp_path / "masks")
+    finished = edge_report("accuracy", "--bundle", toy_originals["one_pool"], *data, "--out", tmp_path / "out")
+    assert_says(finished, f"{tmp_path / 'masks' / 'b'}: expected a mask of every frame", "got 7.png after 5.png, not 6.png")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_time_of_day_is_a_name_and_no_protocol(toy_originals: dict[str, Path], images: list[np.ndarray], tmp_path: Path) -> None:
+    write_timed_video(tmp_path / "12:30:05.mp4", images, every(0.1, FRAMES))
+    arguments = ("--source", "12:30:05.mp4", "--out", "out", "--save-video")
+    finished = edge_run("--bundle", toy_originals["one_pool"], *arguments, cwd=tmp_path)
+    assert finished.code == 0, finished.err
+    assert results_in(tmp_path / "out").frames == list(range(UNSCORED, FRAMES))

@@ -55,7 +55,7 @@ def read_until(process: subprocess.Popen[str], words: str) -> str:
 
 def clips_in(out: Path) -> dict[str, list[np.ndarray]]:
     """The frames of each clip as training reads them; recording.json must say the same of them."""
-    clips = {clip.name: list(read_clip(clip)) for clip in list_clips(out)}
+    clips = {clip.name: [image for image, _ in read_clip(clip)] for clip in list_clips(out)}
     rows = {row["name"]: row for row in recording(out)["clips"]}
     assert {name: len(images) for name, images in clips.items()} == {name: row["frames"] for name, row in rows.items()}
     assert [list(images[0].shape[1::-1]) for images in clips.values()] == [row["size_px"] for row in rows.values()]

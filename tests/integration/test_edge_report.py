@@ -175,7 +175,7 @@ def test_two_reports_do_not_write_into_one_folder(labelled: LabelledSet, toy_ori
     arguments = ("--bundle", toy_originals["one_pool"], "--data", labelled.data, "--labels", labelled.csv, "--out", tmp_path / "out")
     with claimed_folder(tmp_path / "out"):
         finished = edge_report("accuracy", *arguments)
-    assert_refused_before_the_work(finished, f"{tmp_path / 'out'}: ", "another run is writing there", "say another --out")
+    assert_refused_before_the_work(finished, f"{tmp_path / 'out'}: ", "another run is writing there", "say another folder")
 
 
 def test_a_table_is_printed_though_its_file_cannot_be_written(

@@ -20,9 +20,9 @@ def put_image(path: Path, grey: int, height: int = 8, width: int = 12) -> None:
     assert cv2.imwrite(str(path), np.full((height, width, 3), grey, np.uint8))
 
 
-def put_video(path: Path, greys: list[int], fps: float = 12.5) -> Path:
+def put_video(path: Path, greys: list[int], fps: float = 12.5, codec: str = "MJPG") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), fps, (32, 24))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), fps, (32, 24))
     assert writer.isOpened()
     for grey in greys:
         writer.write(np.full((24, 32, 3), grey, np.uint8))
@@ -235,3 +235,45 @@ def test_hidden_files_are_no_footage(tmp_path: Path) -> None:
     (tmp_path / "._gate.avi").write_bytes(b"what macOS puts beside it")
     put_image(tmp_path / ".thumbnails" / "1.png", 10)
     assert [clip.name for clip in list_clips(tmp_path)] == ["gate"]
+
+
+# names and mixtures
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["12:30:05.mp4", "50 %d.mp4", "%03d.mp4", "gate #2 'west'.mp4", 'a "b".mp4', "a?b&c.mp4", "[1]*.mp4", "file:x.mp4", "ümlaut é.mp4"],
+)
+def test_a_bare_name_is_a_file_whatever_is_in_it(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_video(tmp_path / "gate.mp4", [10, 20, 30], codec="mp4v").rename(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    for where in (name, f"./{name}", "."):
+        assert len(list(open_source(where))) == 3
+
+
+@pytest.mark.parametrize("where", [".", "gate"])
+def test_an_image_beside_videos_is_refused_with_both_names(where: str, tmp_path: Path) -> None:
+    for name in ("a.avi", "b.avi"):
+        put_video(tmp_path / "gate" / name, [10, 20])
+    put_image(tmp_path / "gate" / "preview.png", 10)
+    with pytest.raises(ConfigError, match=r"got the image preview\.png beside the video a\.avi\. Move what is no footage elsewhere"):
+        list_clips(tmp_path / where)
+
+
+def test_an_image_beside_clip_folders_is_refused_with_both_names(tmp_path: Path) -> None:
+    for name in ("notes", "01/000.png", "01/001.png", "plan.png", "poster.png"):
+        if name.endswith(".png"):
+            put_image(tmp_path / name, 10)
+        else:
+            (tmp_path / name).mkdir()
+    with pytest.raises(ConfigError, match=r"got the image plan\.png and 1 more beside the folder of images 01\. Move") as caught:
+        list_clips(tmp_path)
+    said = str(caught.value).rpartition("'")[0].rpartition("'")[2]
+    assert greys_of(list(open_source(said, fps=10))) == [10, 10]
+
+
+def test_images_beside_a_folder_without_images_are_a_clip(tmp_path: Path) -> None:
+    put_image(tmp_path / "0.png", 10)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "words.txt").write_text("no image")
+    assert [clip.name for clip in list_clips(tmp_path)] == [tmp_path.name]

@@ -162,7 +162,7 @@ def test_noise_survives_and_odd_pictures_lose_a_line(tmp_path: Path) -> None:
         file.write(image)
     assert list(tmp_path.glob("*.mp4")) == []
     file.finish()
-    read = list(read_clip(list_clips(tmp_path)[0]))
+    read = [image for image, _ in read_clip(list_clips(tmp_path)[0])]
     assert read[0].shape == (120, 160, 3)
     assert np.stack(read).std() > 0.9 * np.stack(images).std()
 

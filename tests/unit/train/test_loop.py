@@ -69,7 +69,7 @@ def test_resuming_a_finished_run_changes_nothing(straight: Path, tmp_path: Path)
 
 def test_the_run_folder(straight: Path) -> None:
     names = {path.name for path in straight.iterdir()}
-    assert names == {"run.json", "checkpoint.safetensors", "best.safetensors", "metrics.jsonl", "tensorboard", "cache", "train.lock"}
+    assert names == {"run.json", "checkpoint.safetensors", "best.safetensors", "metrics.jsonl", "tensorboard", "cache"}
     run = json.loads((straight / "run.json").read_text())
     assert run["configuration"] == json.loads(json.dumps(asdict(CONFIG)))
     assert (run["data"], run["fps"]) == (DATA, 15.0)
@@ -80,8 +80,7 @@ def test_the_run_folder(straight: Path) -> None:
 
 def test_nothing_is_pickled(straight: Path) -> None:
     files = [path for path in straight.rglob("*") if path.is_file()]
-    assert {path.suffix for path in files if path.parent == straight} == {".json", ".jsonl", ".safetensors", ".lock"}
-    assert (straight / "train.lock").read_bytes() == b""
+    assert {path.suffix for path in files if path.parent == straight} == {".json", ".jsonl", ".safetensors"}
     starts = {path.name: path.read_bytes()[:2] for path in files if path.parent.name != "cache"}  # raw pixels may be anything
     assert [name for name, start in starts.items() if start[:1] == b"\x80" or start == b"PK"] == []
 

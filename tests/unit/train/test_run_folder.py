@@ -90,7 +90,7 @@ def test_a_second_training_into_the_same_folder_is_refused_at_once(tmp_path: Pat
 
     def train_epoch(*arguments: Any) -> dict[str, Any]:
         for resume in (True, False):
-            with pytest.raises(ConfigError, match="another training is writing there") as raised:
+            with pytest.raises(ConfigError, match="another run is writing there") as raised:
                 run_training(CONFIG, DATA, tmp_path / "run", resume=resume)
             refusals.append(raised.value)
         return real(*arguments)

@@ -105,6 +105,47 @@ def test_an_unreadable_mask_is_named(tmp_path: Path) -> None:
         read_labels(tmp_path)
 
 
+def _masks(folder: Path, names: list[str]) -> Path:
+    for name in names:
+        _mask(folder / "01" / name, np.zeros((4, 6), np.uint8))
+    return folder
+
+
+def test_a_mask_that_is_missing_in_between_is_named_although_the_count_is_right(tmp_path: Path) -> None:
+    _masks(tmp_path, [f"{frame:03}.png" for frame in range(181) if frame != 60])
+    with pytest.raises(ConfigError, match=r"01: expected a mask of every frame, got 061\.png after 059\.png, not 060\.png\. Add"):
+        read_labels(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted"),
+    [
+        ([f"Test001_{frame:02}_gt.tif" for frame in (1, 2, 3, 5, 6)], r"Test001_04_gt\.tif"),
+        ([f"{frame}.png" for frame in (8, 9, 10, 12, 13)], r"not 11\.png"),
+        ([f"{frame}.png" for frame in (0, 5, 10, 20, 25)], r"not 15\.png"),
+        (["1.png", "2.bmp", "2.png", "3.png", "4.png"], r"got 2\.\w+ after 2\.\w+, not 3\.png"),
+    ],
+)
+def test_masks_that_are_numbered_count_without_a_hole(names: list[str], wanted: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=wanted):
+        read_labels(_masks(tmp_path, names))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"{frame}.png" for frame in range(1, 12)],
+        [f"{frame:04}.png" for frame in range(0, 50, 5)],
+        [f"Test001_{frame}_gt.png" for frame in range(98, 103)],
+        ["1589230001.033.png", "1589230001.066.png", "1589230001.101.png", "1589230001.134.png"],
+        ["dawn 1.png", "dawn 2.png", "dusk 7.png", "noon.png"],
+        ["7.png"],
+    ],
+)
+def test_masks_may_be_named_in_any_other_way(names: list[str], tmp_path: Path) -> None:
+    assert len(read_labels(_masks(tmp_path, names))["01"]) == len(names)
+
+
 def test_labels_of_every_frame_pass_the_check() -> None:
     check_labels({"01": np.zeros(3, bool)}, {"01": 3})
 

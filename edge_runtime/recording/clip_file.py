@@ -56,7 +56,7 @@ class ClipFile:
         self._beside = path_beside(path.with_suffix(".part"))
         self._container: Any = None
         try:
-            self._container = self._av.open(str(self._beside), "w", format="mp4")
+            self._container = self._av.open(str(self._beside.absolute()), "w", format="mp4")
             self._stream = self._container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
             self._stream.width, self._stream.height, self._stream.pix_fmt = self._width, self._height, "yuv420p"
             self._stream.codec_context.thread_type = "FRAME"
@@ -112,7 +112,7 @@ def read_facts(path: Path) -> ClipFacts:
     """
     av = pyav("recording")
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path.absolute())) as container:
             stream = container.streams.video[0]
             return ClipFacts(stream.frames, float(stream.average_rate), (stream.width, stream.height), path.stat().st_size)
     except (OSError, av.FFmpegError, IndexError, TypeError) as error:

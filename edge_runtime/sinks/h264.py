@@ -88,7 +88,7 @@ class Mp4File:
         try:
             self._claim.enter_context(claimed(self._beside))
             # The index goes to the front, so that a browser starts before it has everything.
-            self._container = self._av.open(str(self._beside), "w", options={"movflags": "+faststart"})
+            self._container = self._av.open(str(self._beside.absolute()), "w", options={"movflags": "+faststart"})
             self._stream = self._container.add_stream("libx264", rate=settings.rate)
             settings.apply(self._stream.codec_context)
             self._container.start_encoding()

@@ -23,6 +23,7 @@ from edge_runtime.recording.intake import Intake
 from edge_runtime.recording.recorder import Recorder, Wish, limit_reached
 from edge_runtime.recording.verdict import described, warnings_about
 from edge_runtime.score import Event
+from edge_runtime.sinks.h264 import H264Settings, Mp4File
 from edge_runtime.sources import SourceHealth
 from edge_runtime.sources.footage import list_clips, read_clip
 from tests.kit.drawn_footage import draw
@@ -165,6 +166,19 @@ def test_noise_survives_and_odd_pictures_lose_a_line(tmp_path: Path) -> None:
     read = [image for image, _ in read_clip(list_clips(tmp_path)[0])]
     assert read[0].shape == (120, 160, 3)
     assert np.stack(read).std() > 0.9 * np.stack(images).std()
+
+
+def test_a_folder_with_a_colon_in_its_name_is_no_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("12:30").mkdir()
+    recorded = ClipFile(Path("12:30/clip.mp4"), (64, 48), FPS)
+    annotated = Mp4File(Path("12:30/annotated.mp4"), H264Settings(64, 48, FPS, {}))
+    for _ in range(3):
+        recorded.write(np.zeros((48, 64, 3), np.uint8))
+        annotated.encode(np.zeros((48, 64, 3), np.uint8))
+    recorded.finish()
+    annotated.finish()
+    assert sorted(path.name for path in Path("12:30").iterdir()) == ["annotated.mp4", "clip.mp4"]
 
 
 def test_a_killed_recording_leaves_nothing_that_counts(folder: RecordingFolder) -> None:

@@ -281,7 +281,7 @@ def test_something_that_is_no_bundle_is_not_replaced(run: Run, tmp_path: Path, m
     assert (tmp_path / "photos").exists()
 
 
-@pytest.mark.parametrize(("out", "advice"), [("taken/bundle", "Make the folder"), ("taken/a/bundle", "Make the folder")])
+@pytest.mark.parametrize(("out", "advice"), [("taken/bundle", "A file has the name of"), ("taken/a/bundle", "A file has the name of")])
 def test_a_place_under_a_file_is_a_sink_error(run: Run, tmp_path: Path, out: str, advice: str) -> None:
     (tmp_path / "taken").touch()
     with pytest.raises(SinkError, match=f"expected to write this file, got .*{advice}"):

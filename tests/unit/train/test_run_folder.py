@@ -123,7 +123,8 @@ def test_what_a_killed_training_left_half_written_goes_away(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("out", "advice"), [("taken", "A file has that name"), ("taken/run", "A file has the name of"), ("taken/a/run", "A file has the name of")]
+    ("out", "advice"),
+    [("taken", "A file has that name"), ("taken/run", "A file has the name of"), ("taken/a/run", "A file has the name of")],
 )
 def test_a_folder_that_cannot_be_made_is_a_sink_error(tmp_path: Path, out: str, advice: str) -> None:
     (tmp_path / "taken").touch()

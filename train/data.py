@@ -6,12 +6,13 @@ Frames are kept as uint8 on disk and mapped into memory, so that footage larger 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 from math import ceil
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from edge_runtime.errors import ConfigError, SourceError
-from edge_runtime.files import remove_leftovers, replacing, unwritable
+from edge_runtime.files import remove_leftovers, replacing, unwritable, write_atomically
 from edge_runtime.preprocess import InputSpec, fit
 from edge_runtime.sources import Source, clip_uris, open_source
 from edge_runtime.sources.footage import agree_on_rate, list_clips
@@ -31,7 +32,7 @@ from train.pseudo_anomalies import quicken_some
 __all__ = ["CALIBRATION_S", "CachedClip", "Footage", "Segment", "Windows", "cache_footage", "is_same_place", "load_segments", "split_clips"]
 
 CALIBRATION_S = 6.0  # a held-out clip as long as this has room for a pseudo-anomaly, without which no bundle is calibrated
-LEFTOVER = re.compile(r"\.(.+)\.[0-9a-f]{8}\.u8")
+LEFTOVER = re.compile(r"\.(.+)\.[0-9a-f]{8}\.(u8|json)")
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ class Footage:
 class Windows:
     """All windows of some clips, in batches.
 
-    A window is `spec.span` consecutive frames of one clip; none reaches over the end of a clip.
+    A window is `spec.span` consecutive frames of one clip; none reaches over the end of a clip, nor over a gap, which ends one.
     """
 
     def __init__(self, clips: Sequence[CachedClip], spec: InputSpec, pseudo_anomalies: PseudoAnomalyConfig | None = None) -> None:
@@ -118,8 +119,8 @@ def cache_footage(data: str, spec: InputSpec, config: DataConfig, cache: Path) -
     clips: list[CachedClip] = []
     rates: set[float] = set()
     for name, uri in tqdm(clip_uris(data).items(), desc="decode", unit="clip", disable=None):
-        frames, rate = _cached_frames(uri, spec, config.fps, _cache_path(cache, name, uri, spec))
-        clips.append(CachedClip(Segment(name, uri, 0, len(frames)), frames))
+        frames, gaps, rate = _cached_frames(uri, spec, config.fps, _cache_path(cache, name, uri, spec))
+        clips += _between_gaps(CachedClip(Segment(name, uri, 0, len(frames)), frames), gaps)
         rates.add(rate)
     fps = agree_on_rate(rates)
     if fps is None:
@@ -172,8 +173,10 @@ def split_clips(clips: Sequence[CachedClip], held_out_share: float) -> tuple[lis
 
 
 def _part(clip: CachedClip, start: int, stop: int) -> CachedClip:
-    name = f"{clip.segment.name}[{start}:{stop}]"
-    return CachedClip(Segment(name, clip.segment.uri, start, stop), clip.frames[start:stop])
+    """Frames start ≤ i < stop of a clip, which may be a part itself."""
+    segment = clip.segment
+    name = f"{segment.name}[{start}:{stop}]"
+    return CachedClip(Segment(name, segment.uri, segment.start + start, segment.start + stop), clip.frames[start:stop])
 
 
 def _long_enough(clips: Sequence[CachedClip], spec: InputSpec, what: str) -> tuple[CachedClip, ...]:
@@ -219,8 +222,8 @@ def _begin_cache(cache: Path) -> None:
         cache.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable(cache, error) from error
-    for name in {match[1] for entry in cache.iterdir() if (match := LEFTOVER.fullmatch(entry.name))}:
-        remove_leftovers(cache / f"{name}.u8")
+    for name in {f"{match[1]}.{match[2]}" for entry in cache.iterdir() if (match := LEFTOVER.fullmatch(entry.name))}:
+        remove_leftovers(cache / name)
 
 
 def _cache_path(cache: Path, name: str, uri: str, spec: InputSpec) -> Path:
@@ -233,16 +236,29 @@ def _cache_path(cache: Path, name: str, uri: str, spec: InputSpec) -> Path:
     return cache / f"{name}-{content}-{spec.width}x{spec.height}x{spec.channels}.u8"
 
 
-def _cached_frames(uri: str, spec: InputSpec, fps: float | None, path: Path) -> tuple[np.ndarray, float]:
-    """The clip's frames, (N, C, h, w) uint8, mapped from `path`; decoded into it where it is not there yet."""
+def _between_gaps(clip: CachedClip, gaps: Sequence[int]) -> list[CachedClip]:
+    """A clip in parts, so that no window reaches over a gap; the clip itself where there is none."""
+    if not gaps:
+        return [clip]
+    edges = [0, *gaps, len(clip.frames)]
+    return [_part(clip, start, stop) for start, stop in pairwise(edges)]
+
+
+def _cached_frames(uri: str, spec: InputSpec, fps: float | None, path: Path) -> tuple[np.ndarray, list[int], float]:
+    """The clip's frames, (N, C, h, w) uint8, mapped from `path` (decoded into it first), which come after a gap, and their rate."""
     source = _opened(uri, fps)
     assert source.fps is not None
-    if not path.exists():
+    note = path.with_suffix(".gaps.json")
+    if not (path.exists() and note.exists()):
+        gaps = []
         with replacing(path) as beside, open(beside, "wb") as file:
-            for frame in source:
+            for i, frame in enumerate(source):
                 file.write(np.ascontiguousarray(fit(frame.image, spec)).data)
+                if i > 0 and frame.gap is not None:
+                    gaps.append(i)
+        write_atomically(note, json.dumps(gaps).encode())
     frames = np.memmap(path, np.uint8, mode="r").reshape(-1, spec.channels, spec.height, spec.width)
-    return frames, source.fps
+    return frames, json.loads(note.read_text(encoding="utf-8")), source.fps
 
 
 def _opened(uri: str, fps: float | None) -> Source:

@@ -11,6 +11,7 @@ import torch
 from edge_runtime.errors import ConfigError, SinkError, SourceError, SourceOpenError
 from edge_runtime.files import path_beside
 from edge_runtime.preprocess import InputSpec
+from tests.kit.timed_video import every, write_timed_video
 from train.config import DataConfig
 from train.data import CachedClip, Segment, Windows, cache_footage, is_same_place, load_segments, split_clips
 
@@ -25,6 +26,27 @@ def test_windows_never_cross_clips() -> None:
     assert _levels(clip) == [[0, 1], [1, 2], [100, 101], [101, 102], [102, 103]]
     assert _levels(target) == [2, 3, 102, 103, 104]
     assert len(windows) == 5
+
+
+def test_windows_never_cross_a_pause_in_a_video(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    images = [np.full((48, 64, 3), 3 * i, np.uint8) for i in range(60)]
+    write_timed_video(tmp_path / "gate.mp4", images, [*every(0.1, 40), *every(0.1, 20, start_s=60)])
+    for _ in range(2):  # decoded, and from the cache
+        footage = cache_footage(str(tmp_path / "gate.mp4"), GREY, DataConfig(held_out_share=0.3), tmp_path / "cache")
+        parts = [(clip.segment.name, clip.segment.start, clip.segment.stop) for clip in (*footage.training, *footage.held_out)]
+        assert parts == [("gate[0:40]", 0, 40), ("gate[40:60]", 40, 60)]
+        assert [len(clip.frames) for clip in (*footage.training, *footage.held_out)] == [40, 20]
+    [again] = load_segments([footage.held_out[0].segment], GREY, footage.fps)
+    assert (again.frames == footage.held_out[0].frames).all()
+
+
+def test_what_is_left_of_a_video_with_a_pause_is_split_where_it_lies(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    images = [np.full((48, 64, 3), 3 * i, np.uint8) for i in range(42)]
+    write_timed_video(tmp_path / "gate.mp4", images, [*every(0.1, 2), *every(0.1, 40, start_s=60)])
+    footage = cache_footage(str(tmp_path / "gate.mp4"), GREY, DataConfig(held_out_share=0.25), tmp_path / "cache")
+    assert [(clip.segment.start, clip.segment.stop) for clip in (*footage.training, *footage.held_out)] == [(2, 32), (32, 42)]
 
 
 @pytest.mark.parametrize(
@@ -211,7 +233,7 @@ def test_the_cache_is_reused(tmp_path: Path) -> None:
     before = {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in tmp_path.iterdir()}
     again = cache_footage(source, GREY, DataConfig(), tmp_path)
     assert {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in tmp_path.iterdir()} == before
-    assert len(before) == 2
+    assert len(before) == 4  # two clips and where their gaps are
     assert np.array_equal(first.training[0].frames, again.training[0].frames)
 
 
@@ -220,7 +242,7 @@ def test_the_cache_keeps_sizes_apart(tmp_path: Path) -> None:
     cache_footage(source, GREY, DataConfig(), tmp_path)
     footage = cache_footage(source, COLOUR, DataConfig(), tmp_path)
     assert footage.training[0].frames.shape == (5, 3, 8, 16)
-    assert len(list(tmp_path.iterdir())) == 4
+    assert len(list(tmp_path.glob("*.u8"))) == 4
 
 
 def test_segments_load_as_the_cache_has_them(tmp_path: Path) -> None:

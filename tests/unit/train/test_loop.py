@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from math import isfinite
 from pathlib import Path
@@ -29,15 +28,6 @@ CONFIG = TrainConfig(
     optimiser=OptimiserConfig(learning_rate=2e-3, batch_size=4, epochs=2),
     seed=3,
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Networks this small are slower on several threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

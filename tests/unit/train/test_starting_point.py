@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,14 +27,6 @@ CONFIG = TrainConfig(
     optimiser=OptimiserConfig(learning_rate=2e-3, batch_size=4, epochs=1),
 )
 STANDING_STILL = replace(CONFIG, optimiser=replace(CONFIG.optimiser, learning_rate=0.0))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

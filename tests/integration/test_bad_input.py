@@ -427,7 +427,7 @@ def test_training_clips_shorter_than_a_window(images: list[np.ndarray], tmp_path
     finished = run_module("train", "--config", config, "--data", tmp_path / "data", "--out", tmp_path / "run")
     assert_says(finished, "clips: expected at least one of 7 frames or more", "the longest has 4", "Record longer clips")
     left = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
-    assert {path.suffix for path in left} <= {".u8"} and not any(path.name.startswith(".") for path in left)
+    assert {path.suffix for path in left} <= {".u8", ".json"} and not any(path.name.startswith(".") for path in left)
 
 
 def test_calibration_clips_shorter_than_a_window(toy: Toy, images: list[np.ndarray], tmp_path: Path) -> None:

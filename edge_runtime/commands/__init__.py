@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+import threading
 from collections.abc import Callable
 
 from edge_runtime.errors import EdgeError
@@ -12,6 +14,7 @@ __all__ = ["EXIT_ERROR", "EXIT_INTERRUPTED", "run_command", "set_up_logging"]
 
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130
+READER = "camera reader"  # the thread's name; see sources/reader.py
 
 
 def set_up_logging(*, is_debug: bool) -> None:
@@ -36,4 +39,17 @@ def run_command(body: Callable[[], int], *, is_debug: bool) -> int:
         return EXIT_ERROR
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
+        _leave_readers_behind()
         return EXIT_INTERRUPTED
+
+
+def _leave_readers_behind() -> None:
+    """End here where a camera's reader is still inside FFmpeg, which would call back into a Python that is going away, and may crash.
+
+    Everything else is closed by now.
+    """
+    if any(thread.name == READER for thread in threading.enumerate()):
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(EXIT_INTERRUPTED)

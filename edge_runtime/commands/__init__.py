@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from typing import NoReturn
 
 from edge_runtime.errors import EdgeError
 
@@ -14,7 +15,7 @@ __all__ = ["EXIT_ERROR", "EXIT_INTERRUPTED", "run_command", "set_up_logging"]
 
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130
-READER = "camera reader"  # the thread's name; see sources/reader.py
+READER = "camera reader"  # the name of the threads in sources/reader.py, which is too heavy to be imported here
 
 
 def set_up_logging(*, is_debug: bool) -> None:
@@ -28,8 +29,16 @@ def run_command(body: Callable[[], int], *, is_debug: bool) -> int:
     """Run a command's body; print an `EdgeError` as one line.
 
     Returns:
-        The body's own exit code, 1 for an `EdgeError`, 130 for an interruption.
+        The body's own exit code, 1 for an `EdgeError`, 130 for an interruption. Does not return, but ends the process with that code, where
+        a camera that does not answer still holds a thread.
     """
+    code = _run(body, is_debug=is_debug)
+    if any(thread.name == READER for thread in threading.enumerate()):
+        _leave_readers_behind(code)
+    return code
+
+
+def _run(body: Callable[[], int], *, is_debug: bool) -> int:
     try:
         return body()
     except EdgeError as error:
@@ -39,17 +48,15 @@ def run_command(body: Callable[[], int], *, is_debug: bool) -> int:
         return EXIT_ERROR
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        _leave_readers_behind()
         return EXIT_INTERRUPTED
 
 
-def _leave_readers_behind() -> None:
-    """End here where a camera's reader is still inside FFmpeg, which would call back into a Python that is going away, and may crash.
+def _leave_readers_behind(code: int) -> NoReturn:
+    """End the process here, where all that is ours is closed, because a camera's reader is still inside its driver.
 
-    Everything else is closed by now.
+    When that call returned, FFmpeg would call back into a Python that is going away, and crash.
     """
-    if any(thread.name == READER for thread in threading.enumerate()):
-        logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(EXIT_INTERRUPTED)
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

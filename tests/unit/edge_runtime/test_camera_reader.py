@@ -10,6 +10,7 @@ from time import monotonic
 import numpy as np
 import pytest
 
+from edge_runtime.commands import READER
 from edge_runtime.errors import ConfigError, SourceOpenError, SourceStalled
 from edge_runtime.frames import Frame
 from edge_runtime.score import Event
@@ -113,7 +114,7 @@ class Driver:
 
 
 def readers() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "camera reader"]
+    return [thread for thread in threading.enumerate() if thread.name == READER]
 
 
 @pytest.fixture
@@ -156,6 +157,7 @@ def test_a_read_may_take_twice_the_patience(driver: Driver, passed_s: float, han
     source = CameraSource("camera:0", options=CameraOptions(stall_s=5))
     driver.hanging_reads = 1
     assert driver.hangs.wait(10)
+    assert readers() == [source._reader]
     began_s = monotonic()
     with monkeypatch.context() as patches:
         patches.setattr("edge_runtime.sources.reader.time.monotonic", lambda: began_s + passed_s)

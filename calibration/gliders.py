@@ -1,17 +1,19 @@
 """Things cut out of one normal clip that glide through another, too fast for the place: an anomaly of which no model was told.
 
-Cheaper than a labelled set, and unlike a piece of footage that plays too fast: the thing keeps its shape, only its motion is wrong.
+Cheaper than a labelled set, and unlike a piece of footage that plays too fast: the thing keeps its shape, only its motion is wrong. It
+comes in at one side and goes out at the other, or is there to the end: what pops up in mid-picture is odd for that alone.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 
 import numpy as np
 
-from calibration.pseudo_anomalies import EVENT_S, PAUSE_S, random_frames
+from calibration.pseudo_anomalies import random_frames
 from edge_runtime.frames import Frame
 from edge_runtime.opencv import opencv
 
@@ -22,7 +24,8 @@ HEIGHT = (0.05, 0.4)  # of the picture's, of a thing
 WIDTH = (0.015, 0.3)
 FILL = 0.35  # share of its box that a thing fills: a crowd or a reflection is thinner
 MARGIN_PX = 3  # to the border, which cuts things in half
-LATERAL = 0.4  # steepest slope of a glide
+PAUSE_S = (4.0, 9.0)  # before each
+SLOPE = 0.4  # steepest, of a glide
 BACKGROUND_FRAMES = 48
 FLOW_SIDE_PX = 320  # dense flow loses what jumps further than some ten pixels
 
@@ -69,7 +72,9 @@ def brisk_speed(frames: Sequence[Frame]) -> float:
 def add_gliders(
     frames: Sequence[Frame], cut_outs: Sequence[CutOut], speed_px: tuple[float, float], fps: float, rng: np.random.Generator
 ) -> list[Frame]:
-    """A clip through which something glides now and then, to and fro between the borders; its frames know the truth.
+    """A clip through which something glides now and then, from one side to the other; its frames know the truth.
+
+    The first comes before the middle of the clip; a frame is anomalous as soon and as long as a part of the thing is in it.
 
     Args:
         frames: a normal clip, all of one size, that of the cut-outs' frames.
@@ -81,13 +86,13 @@ def add_gliders(
         As many frames, with `truth` set.
     """
     changed = [replace(frame, truth=False) for frame in frames]
-    at = random_frames(rng, PAUSE_S, fps)
+    at = min(random_frames(rng, PAUSE_S, fps), len(frames) // 2)
     while at < len(frames):
-        stop = min(at + random_frames(rng, EVENT_S, fps), len(frames))
         cut_out = cut_outs[int(rng.integers(len(cut_outs)))]
-        for i, (row, column) in enumerate(_path(cut_out, frames[at].image.shape, stop - at, speed_px, rng), start=at):
+        places = _glide(cut_out, frames[at].image.shape, speed_px, rng)[: len(frames) - at]
+        for i, (row, column) in enumerate(places, start=at):
             changed[i] = replace(frames[i], image=_paste(frames[i].image, cut_out, row, column), truth=True)
-        at = stop + random_frames(rng, PAUSE_S, fps)
+        at += len(places) + random_frames(rng, PAUSE_S, fps)
     return changed
 
 
@@ -118,29 +123,32 @@ def _cut_out(image: np.ndarray, background: np.ndarray) -> list[CutOut]:
     return found
 
 
-def _path(
-    cut_out: CutOut, shape: tuple[int, ...], count: int, speed_px: tuple[float, float], rng: np.random.Generator
-) -> list[tuple[float, float]]:
-    """Where the cut-out's top left corner is, frame by frame: a straight line near the height it came from, thrown back by the borders."""
-    room = np.array([shape[0] - cut_out.mask.shape[0], shape[1] - cut_out.mask.shape[1]], float)
-    start = np.array([cut_out.top + rng.uniform(-0.1, 0.1) * shape[0], rng.uniform(0, room[1])])
-    speed = rng.uniform(*speed_px)
-    step = speed * np.array([rng.uniform(-LATERAL, LATERAL), rng.choice([-1, 1])])
-    straight = np.clip(start, 0, room) + step * np.arange(count)[:, None]
-    period = 2 * np.maximum(room, 1)
-    return [(float(row), float(column)) for row, column in room - np.abs(room - straight % period)]
+def _glide(cut_out: CutOut, shape: tuple[int, ...], speed_px: tuple[float, float], rng: np.random.Generator) -> list[tuple[float, float]]:
+    """Where the cut-out's top left corner is, frame by frame, from one side of the picture to the other.
+
+    A straight line that begins near the height it came from; the upper and the lower border throw it back.
+    """
+    height, width = cut_out.mask.shape
+    room = max(shape[0] - height, 1)
+    step = rng.uniform(*speed_px)
+    way = np.arange(step, shape[1] + width, step)  # from just outside to just outside
+    columns = way - width if rng.random() < 0.5 else shape[1] - way
+    start = np.clip(cut_out.top + rng.uniform(-0.1, 0.1) * shape[0], 0, room)
+    rows = room - np.abs(room - (start + rng.uniform(-SLOPE, SLOPE) * way) % (2 * room))
+    return list(zip(rows.tolist(), columns.tolist(), strict=True))
 
 
 def _paste(image: np.ndarray, cut_out: CutOut, row: float, column: float) -> np.ndarray:
-    """The image (H, W, 3) uint8 with the cut-out at (row, column), which may lie between pixels."""
+    """The image (H, W, 3) uint8 with the cut-out at (row, column), which may lie between pixels, and partly outside."""
     cv2 = opencv()
-    top, left = int(row), int(column)
+    top, left = math.floor(row), math.floor(column)
     height, width = cut_out.mask.shape
-    box = np.s_[top : top + height + 1, left : left + width + 1]
-    rows, columns = image[box].shape[:2]
     shift = np.array([[1, 0, column - left], [0, 1, row - top]], np.float32)
-    mask = cv2.warpAffine(cut_out.mask, shift, (columns, rows))[..., None]
-    thing = cv2.warpAffine(cut_out.image, shift, (columns, rows), borderMode=cv2.BORDER_REPLICATE)
+    size = (width + 1, height + 1)
+    mask = cv2.warpAffine(cut_out.mask, shift, size)[..., None]
+    thing = cv2.warpAffine(cut_out.image, shift, size, borderMode=cv2.BORDER_REPLICATE)
+    inside = np.s_[max(-top, 0) : image.shape[0] - top, max(-left, 0) : image.shape[1] - left]
+    box = np.s_[max(top, 0) : top + height + 1, max(left, 0) : left + width + 1]
     pasted = image.copy()
-    pasted[box] = np.rint(mask * thing + (1 - mask) * image[box]).astype(np.uint8)
+    pasted[box] = np.rint(mask[inside] * thing[inside] + (1 - mask[inside]) * image[box]).astype(np.uint8)
     return pasted

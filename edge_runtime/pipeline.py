@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from functools import partial
 from time import monotonic, perf_counter
@@ -20,6 +20,7 @@ from edge_runtime.rate_watch import RateWatch
 from edge_runtime.score import Event, Score
 from edge_runtime.sinks import Sink
 from edge_runtime.sources import BREAKING_EVENTS, DAMAGED, LiveSource, Source
+from edge_runtime.sources.read_ahead import read_ahead
 from edge_runtime.state import StateStore
 from edge_runtime.stream import Stream
 from edge_runtime.summary import Percentiles, Progress, Summary
@@ -149,6 +150,7 @@ class Pipeline:
                 self._on_round()
             return "interrupted"
         finally:
+            arrivals.close()
             self._source.close()
 
     def _began(self, frame: Frame, started: float) -> float:
@@ -242,10 +244,10 @@ class EndOfSource:
 END = EndOfSource()
 
 
-def _arrivals(source: Source) -> Iterator[Frame | Event | None]:
+def _arrivals(source: Source) -> Generator[Frame | Event | None]:
     """What a source gives, in order; None where a camera gives nothing for a while."""
     if not isinstance(source, LiveSource):
-        yield from source
+        yield from read_ahead(source)
         return
     while True:
         yield source.poll(POLL_S)

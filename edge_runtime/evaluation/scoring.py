@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from edge_runtime.errors import ConfigError
 from edge_runtime.evaluation.protocols import ClipScores
 from edge_runtime.frames import Frame
 from edge_runtime.score import Score
+from edge_runtime.sources.read_ahead import read_ahead
 from edge_runtime.stream import Stream
 
 __all__ = ["as_clip_scores", "open_evaluation_stream", "score_frames"]
@@ -26,8 +28,9 @@ def open_evaluation_stream(detector: Detector, *, is_learning: bool) -> Stream:
 
 def score_frames(detector: Detector, stream: Stream, frames: Iterable[Frame]) -> list[Score]:
     """The scores of a clip; its first frame has a gap, so nothing of the clip before is left in the window."""
-    scores = (detector.step([(stream, frame)])[0] for frame in frames)
-    return [score for score in scores if score is not None]
+    with closing(read_ahead(frames)) as coming:
+        scores = (detector.step([(stream, frame)])[0] for frame in coming)
+        return [score for score in scores if score is not None]
 
 
 def as_clip_scores(name: str, scores: Sequence[Score]) -> ClipScores:

@@ -62,6 +62,10 @@ def _accuracy(arguments: argparse.Namespace) -> int:
     from edge_runtime.bundle import Bundle
     from edge_runtime.report.accuracy import measure_accuracy
 
+    if arguments.plot:
+        from edge_runtime.plotting import figure_class
+
+        figure_class()  # said before the clips are scored, not after
     report = measure_accuracy(
         Bundle.load(arguments.bundle),
         arguments.data,

@@ -32,11 +32,20 @@ def add_output_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def check_output_flags(arguments: argparse.Namespace) -> None:
-    """Raise a ConfigError if flags need another one."""
+    """Before anything is loaded or scored.
+
+    Raises:
+        ConfigError: a flag needs another one.
+        BackendUnavailable: one needs matplotlib, which is not installed.
+    """
     from edge_runtime.errors import ConfigError
 
     if (arguments.save_video or arguments.timeline or arguments.csv) and arguments.out is None:
         raise ConfigError("--save-video, --timeline and --csv: expected a folder to write to, got none. Say --out DIR.")
+    if arguments.timeline:
+        from edge_runtime.plotting import figure_class
+
+        figure_class()
 
 
 @contextmanager

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_runtime.errors import BackendUnavailable
 from edge_runtime.files import replacing
+from edge_runtime.plotting import figure_class
 from edge_runtime.report.accuracy import AccuracyReport
 
 __all__ = ["draw_scores"]
@@ -23,15 +23,9 @@ def draw_scores(report: AccuracyReport, path: Path) -> None:
         BackendUnavailable: matplotlib is not installed.
         SinkError: the picture cannot be written.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise BackendUnavailable(
-            f"matplotlib: expected to import it, got '{error}'. Install it: pip install 'edge-runtime[report]'"
-        ) from error
     mode = report.memory["updating"]
     rows = -(-len(mode.scores) // COLUMNS)
-    figure = Figure(figsize=(12, 0.6 + 1.7 * rows), dpi=100, layout="constrained")
+    figure = figure_class()(figsize=(12, 0.6 + 1.7 * rows), dpi=100, layout="constrained")
     axes = figure.subplots(rows, COLUMNS, squeeze=False, sharey=True).ravel()
     for axis in axes[len(mode.scores) :]:
         axis.set_visible(False)

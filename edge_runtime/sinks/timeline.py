@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from edge_runtime.errors import BackendUnavailable
 from edge_runtime.files import replacing
+from edge_runtime.plotting import figure_class
 from edge_runtime.sinks.jsonl import read_scores
 
 __all__ = ["draw_timeline"]
@@ -33,10 +33,9 @@ def draw_timeline(scores_jsonl: Path, png: Path) -> None:
         BackendUnavailable: matplotlib is not installed.
         SinkError: the scores cannot be read, or the picture cannot be written.
     """
-    figure_class = _figure_class()
     recordings = _recordings(scores_jsonl)
     names = sorted(recordings)
-    figure = figure_class(figsize=(12, 4 * max(1, len(names))), dpi=100, layout="constrained")
+    figure = figure_class()(figsize=(12, 4 * max(1, len(names))), dpi=100, layout="constrained")
     if not names:
         figure.text(0.5, 0.5, "no frame was scored", ha="center", va="center", color=_GAP_COLOUR)
         rows: Sequence[Any] = []
@@ -46,16 +45,6 @@ def draw_timeline(scores_jsonl: Path, png: Path) -> None:
         _draw_stream(rows[2 * position], rows[2 * position + 1], name, recordings[name])
     with replacing(Path(png)) as beside:
         figure.savefig(beside)
-
-
-def _figure_class() -> Any:
-    try:
-        from matplotlib.figure import Figure  # draws with Agg; pyplot would look for a screen
-    except ImportError as error:
-        raise BackendUnavailable(
-            f"timeline: expected the module matplotlib, got '{error}'. Install it: pip install 'edge-runtime[report]'"
-        ) from error
-    return Figure
 
 
 def _recordings(scores_jsonl: Path) -> dict[str, _Recording]:

@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_runtime.commands.output_flags import check_output_flags
 from edge_runtime.errors import BackendUnavailable, ConfigError, SinkError
 from edge_runtime.files import remove_leftovers
 from edge_runtime.frames import Frame
@@ -370,7 +372,9 @@ def test_a_timeline_of_a_missing_run_is_a_sink_error(matplotlib: Any, tmp_path: 
         draw_timeline(tmp_path / "scores.jsonl", tmp_path / "timeline.png")
 
 
-def test_without_matplotlib_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_matplotlib_the_extra_is_named_before_anything_is_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    plain = {"out": tmp_path, "save_video": False, "csv": False}
+    check_output_flags(Namespace(timeline=False, **plain))
     with pytest.raises(BackendUnavailable, match=r"edge-runtime\[report\]"):
-        draw_timeline(tmp_path / "scores.jsonl", tmp_path / "timeline.png")
+        check_output_flags(Namespace(timeline=True, **plain))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def _export(arguments: argparse.Namespace) -> int:
         threshold = precision.threshold
         note = " (extrapolated: the held-out footage is too short to show that rate)" if threshold.is_extrapolated else ""
         print(f"{name}: threshold {threshold.score:.2f} for {threshold.false_alarms_per_hour:g} false alarms per hour{note}")
-    print(f"wrote {bundle.path}. Score with it: edge-run --bundle {bundle.path} --source …")
+    print(f"wrote {bundle.path}. Score with it: edge-run --bundle {shlex.quote(str(bundle.path))} --source …")
     return 0
 
 

@@ -15,7 +15,7 @@ __all__ = ["EXIT_ERROR", "EXIT_INTERRUPTED", "run_command", "set_up_logging"]
 
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130
-READER = "camera reader"  # the name of the threads in sources/reader.py, which is too heavy to be imported here
+READERS = ("camera reader", "footage reader")  # names of the threads in sources/, which are too heavy to be imported here
 
 
 def set_up_logging(*, is_debug: bool) -> None:
@@ -30,10 +30,10 @@ def run_command(body: Callable[[], int], *, is_debug: bool) -> int:
 
     Returns:
         The body's own exit code, 1 for an `EdgeError`, 130 for an interruption. Does not return, but ends the process with that code, where
-        a camera that does not answer still holds a thread.
+        a camera that does not answer, or a file, still holds a thread.
     """
     code = _run(body, is_debug=is_debug)
-    if any(thread.name == READER for thread in threading.enumerate()):
+    if any(thread.name in READERS for thread in threading.enumerate()):
         _leave_readers_behind(code)
     return code
 
@@ -52,7 +52,7 @@ def _run(body: Callable[[], int], *, is_debug: bool) -> int:
 
 
 def _leave_readers_behind(code: int) -> NoReturn:
-    """End the process here, where all that is ours is closed, because a camera's reader is still inside its driver.
+    """End the process here, where all that is ours is closed, because a reader is still inside a driver or a file.
 
     When that call returned, FFmpeg would call back into a Python that is going away, and crash.
     """

@@ -104,6 +104,7 @@ def _record(arguments: argparse.Namespace, folder: RecordingFolder, wish: Wish, 
     fps = folder.fps if arguments.fps is None and is_live(uri) else arguments.fps
     with signals.interrupting():
         source = open_source(uri, fps=fps, stream=arguments.stream, camera=camera_options(arguments))
+    _refuse_other_rate(source, fps)
     with RecordingLine(60 * wish.minutes, folder.seconds) as line:
         run = RecordingRun(source, folder, wish, fps=fps, on_progress=line.show, on_event=line.tell)
         signals.guard(run)
@@ -114,6 +115,21 @@ def _record(arguments: argparse.Namespace, folder: RecordingFolder, wish: Wish, 
             _judge(folder, run, source)
     print(f"ended: {run.ended_by} -> {arguments.out}")
     return EXIT_INTERRUPTED if run.ended_by == "interrupted" else 0
+
+
+def _refuse_other_rate(source: Source, fps: float | None) -> None:
+    """A model trained on slow motion would take what is too fast for normal."""
+    from edge_runtime.errors import ConfigError
+    from edge_runtime.sources.footage import FootageSource, agree_on_rate
+
+    if fps is None or not isinstance(source, FootageSource):
+        return
+    for rate in source.recorded_fps:
+        if agree_on_rate((rate, fps)) is None:
+            raise ConfigError(
+                f"--fps {fps:g}: expected the rate of the footage, {source.uri} was recorded at {rate:g}. Leave it out, or write the "
+                f"footage anew with that rate first: ffmpeg -i IN -vf fps={fps:g} OUT"
+            )
 
 
 def _judge(folder: RecordingFolder, run: RecordingRun | None, source: Source | None) -> None:

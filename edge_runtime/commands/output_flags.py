@@ -71,12 +71,13 @@ def open_sinks(arguments: argparse.Namespace, source: Source, stream: str) -> li
     Raises:
         EdgeError: one of them cannot be opened; none stays open then.
     """
-    out = arguments.out
-    if out is not None:
-        _clear(out)
     opened: dict[str, Sink] = {}
     try:
         for name, begin in _wanted(arguments, source, stream):
+            opened[name] = begin()
+        if arguments.out is not None:
+            _clear(arguments.out, source)
+        for name, begin in _beginning_at_once(arguments):
             opened[name] = begin()
     except BaseException:
         for sink in opened.values():
@@ -87,7 +88,7 @@ def open_sinks(arguments: argparse.Namespace, source: Source, stream: str) -> li
 
 
 def _wanted(arguments: argparse.Namespace, source: Source, stream: str) -> list[tuple[str, Callable[[], Sink]]]:
-    """What to open, first what may fail or take its time; the files of scores last, because they begin at once."""
+    """What to open first, because it may fail or take its time."""
     mqtt, webhook = arguments.mqtt or os.environ.get("EDGE_MQTT"), arguments.webhook or os.environ.get("EDGE_WEBHOOK")
     wanted: list[tuple[str, Callable[[], Sink]]] = []
     if arguments.events is not None:
@@ -98,6 +99,12 @@ def _wanted(arguments: argparse.Namespace, source: Source, stream: str) -> list[
         wanted.append(("mqtt", lambda: _mqtt(mqtt, stream, arguments.state)))
     if webhook:
         wanted.append(("webhook", lambda: _webhook(webhook)))
+    return wanted
+
+
+def _beginning_at_once(arguments: argparse.Namespace) -> list[tuple[str, Callable[[], Sink]]]:
+    """The files of scores, in the place of those of a run before."""
+    wanted: list[tuple[str, Callable[[], Sink]]] = []
     if arguments.csv:
         wanted.append(("csv", lambda: _csv(arguments.out)))
     if arguments.out is not None:
@@ -141,10 +148,20 @@ def _scores(out: Path) -> Sink:
     return JsonLinesSink(out / "scores.jsonl")
 
 
-def _clear(out: Path) -> None:
-    """Remove what a run before left, killed or not: it would not belong to the new scores."""
+def _clear(out: Path, source: Source) -> None:
+    """Remove what a run before left, killed or not: it would not belong to the new scores.
+
+    Raises:
+        ConfigError: it is what is to be scored.
+        SinkError: it cannot be removed.
+    """
+    from edge_runtime.errors import ConfigError
     from edge_runtime.files import remove_leftovers, unwritable
 
+    scored = Path(source.uri).resolve()
+    for picture in (out / "annotated.mp4", out / "timeline.png"):
+        if picture.exists() and scored in (picture.resolve(), picture.parent.resolve()):
+            raise ConfigError(f"--out {out}: expected a folder without footage, {picture.name} in it is to be scored. Say another --out.")
     for left in LEFT_BY_A_RUN:
         try:
             (out / left).unlink(missing_ok=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from edge_runtime.errors import SinkError
 from edge_runtime.files import claimed, move_into_place, path_beside, unwritable
 from edge_runtime.opencv import opencv
 from edge_runtime.pyav import pyav
@@ -98,6 +99,7 @@ class Mp4File:
 
     def encode(self, image: np.ndarray) -> None:
         """Append a picture, (height, width, 3) uint8 BGR."""
+        self._refuse_after_failure()
         try:
             self._container.mux(self._stream.encode(video_frame(self._av, image)))
         except (OSError, self._av.FFmpegError) as error:
@@ -106,6 +108,7 @@ class Mp4File:
 
     def append(self, frame: EncodedFrame, pts: int) -> None:
         """Append a frame that an encoder with these settings made, the first of them a keyframe, at a time of this file."""
+        self._refuse_after_failure()
         packet = self._av.Packet(frame.data)
         packet.pts = packet.dts = pts
         packet.time_base = self._settings.time_base
@@ -130,6 +133,10 @@ class Mp4File:
             raise unwritable(self._path, error) from error
         self._container = None
         self._claim.close()
+
+    def _refuse_after_failure(self) -> None:
+        if self._container is None:
+            raise SinkError(f"{self._path}: expected a video that is being written, it has failed or was finished. The rest of it is lost.")
 
     def abandon(self) -> None:
         """Remove what was written so far; nothing to do once it is finished."""

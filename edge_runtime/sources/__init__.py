@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from urllib.parse import unquote
 
 from edge_runtime.errors import ConfigError
 from edge_runtime.frames import Frame
@@ -125,7 +126,7 @@ def open_source(
     Args:
         uri: `synthetic:?seed=7&frames=400`; a video file; a folder of images, of clip folders or of videos; a wildcard of
             images; a camera: `camera:0`, `/dev/video0`, `v4l2:///dev/v4l/by-id/…`, `csi://0`, `gst:…`, `rtsp://…`, `http://…`.
-        fps: of footage: frames per second, whatever it and its time stamps say; folders of images need it, or `default_fps`.
+        fps: of footage: frames per second, whatever it says itself; folders of images need it, or `default_fps`.
             Of a camera: how many frames per second to pass on at most.
         default_fps: frames per second of footage that does not say.
         loop: begin again after the last frame (files and folders), with a gap between the rounds.
@@ -158,7 +159,8 @@ def open_source(
         return CameraSource(uri, fps=fps, loop=loop, stream=stream, options=camera)
     from edge_runtime.sources.footage import FootageSource
 
-    return FootageSource(uri.removeprefix("file://"), fps=fps, default_fps=default_fps, loop=loop, stream=stream)
+    path = unquote(uri.removeprefix("file://")) if uri.startswith("file://") else uri
+    return FootageSource(path, fps=fps, default_fps=default_fps, loop=loop, stream=stream)
 
 
 def clip_uris(where: str) -> dict[str, str]:

@@ -109,7 +109,9 @@ class CameraOptions:
 
 
 def is_live(uri: str) -> bool:
-    """Whether a URI is that of a camera, by its form alone."""
+    """Whether a URI is that of a camera, by its form alone. Files in memory are footage."""
+    if uri.startswith("/dev/shm/"):  # noqa: S108  (read, not written)
+        return False
     return uri.startswith(("camera:", "v4l2:", "csi:", "gst:", "/dev/")) or uri.partition("://")[0].lower() in NETWORK_SCHEMES
 
 

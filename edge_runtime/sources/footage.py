@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
 import re
 import time
@@ -25,6 +26,8 @@ IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
 JPEG_ENDINGS = (".jpg", ".jpeg")
 JPEG_END = b"\xff\xd9"
 VIDEO_ENDINGS = (".mp4", ".avi", ".mkv", ".mov")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -52,10 +55,11 @@ class FootageSource:
     """All frames of one or several clips, in natural order, with a gap before each clip and after each pause of the recorder.
 
     Args:
-        fps: frames per second, whatever the videos and their time stamps say.
+        fps: frames per second, whatever the videos say. Where it is not what they say, their time stamps are not followed.
 
     Attributes:
         uri, fps, frame_count, is_live: as `Source` says; `fps` holds for all clips.
+        recorded_fps: what each video says, those that say nothing left out.
 
     Raises:
         SourceOpenError: nothing there, nothing readable in it.
@@ -76,7 +80,15 @@ class FootageSource:
         images = sum(len(clip.images) for clip in self._clips)
         rates = [video.fps or default_fps for video in videos] + [default_fps] * bool(images)
         self.fps = fps or _common_rate(uri, rates)
-        self._follows_stamps = fps is None
+        self.recorded_fps = tuple(video.fps for video in videos if video.fps is not None)
+        is_as_recorded = fps is None or all(agree_on_rate((fps, rate)) is not None for rate in self.recorded_fps)
+        self._follows_stamps = fps is None or (is_as_recorded and bool(self.recorded_fps))
+        if not is_as_recorded:
+            log.warning(
+                "%s: recorded at %s frames per second, taken for %g all the same: its motion is slower or faster than it was, and its "
+                "pauses are not seen. Leave --fps out, or write it anew with that rate: ffmpeg -i IN -vf fps=%g OUT",
+                *(uri, " and ".join(f"{rate:g}" for rate in sorted(set(self.recorded_fps))), fps, fps),
+            )
         counts = [images, *(video.frames for video in videos)]
         known = [count for count in counts if count is not None]
         self.frame_count = None if loop or len(known) < len(counts) else sum(known)
@@ -178,7 +190,7 @@ def _clips_in(folder: Path) -> list[Clip]:
         return [Clip(folder.resolve().name, folder, own)]
     clips = []
     for entry in sorted(_visible(folder), key=_natural):
-        if entry.is_dir() and (images := _images_in(entry)):
+        if entry.is_dir() and (images := _images_in_part(entry)):
             _refuse_mixture(entry, images)
             clips.append(Clip(entry.name, entry, images))
         elif entry.suffix.lower() in VIDEO_ENDINGS:
@@ -190,7 +202,7 @@ def _refuse_mixture(folder: Path, images: tuple[Path, ...]) -> None:
     """Refused, not sorted out: whether a picture or a video is the stray one, a preview of the rest, nobody can tell from here."""
     for other in sorted(_visible(folder), key=_natural):
         is_video = other.suffix.lower() in VIDEO_ENDINGS and not other.is_dir()
-        if is_video or (other.is_dir() and _images_in(other)):
+        if is_video or (other.is_dir() and _images_in_part(other)):
             more = f" and {len(images) - 1} more" if len(images) > 1 else ""
             raise ConfigError(
                 f"{folder}: expected the frames of one clip, or several clips, got the image {images[0].name}{more} beside the "
@@ -227,9 +239,21 @@ def _images_in(folder: Path) -> tuple[Path, ...]:
     return tuple(sorted((path for path in _visible(folder) if path.suffix.lower() in IMAGE_ENDINGS), key=_natural))
 
 
+def _images_in_part(folder: Path) -> tuple[Path, ...]:
+    """Those of a folder among others, which may be nobody's business here, as lost+found is."""
+    try:
+        return _images_in(folder)
+    except SourceOpenError as error:
+        log.warning("%s Left out.", error)
+        return ()
+
+
 def _visible(folder: Path) -> list[Path]:
     """Without hidden files: what is being written, and what macOS puts beside every file."""
-    return [path for path in folder.iterdir() if not path.name.startswith(".")]
+    try:
+        return [path for path in folder.iterdir() if not path.name.startswith(".")]
+    except OSError as error:
+        raise SourceOpenError(f"{folder}: expected a folder that can be read, got '{error.strerror}'. Check its permissions.") from error
 
 
 def _natural(path: Path) -> list[tuple[int, int, str]]:
@@ -255,10 +279,19 @@ def _common_rate(uri: str, rates: list[float | None]) -> float:
 def _read_images(clip: Clip) -> Iterator[np.ndarray]:
     cv2 = opencv()
     for path in clip.images:
-        content = path.read_bytes()
+        content = _content(path)
         # OpenCV fills up a JPEG that was cut off with grey, and says nothing.
         is_cut = path.suffix.lower() in JPEG_ENDINGS and JPEG_END not in content[-1024:]
         image = None if is_cut or not content else cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
         if image is None:
             raise SourceError(f"{path}: expected an image, cannot decode it. Replace or remove the file.")
         yield image
+
+
+def _content(path: Path) -> bytes:
+    try:
+        if not path.is_file():  # a pipe would be waited for
+            raise SourceError(f"{path}: expected an image, found none there. Leave footage in place while it is read.")
+        return path.read_bytes()
+    except OSError as error:
+        raise SourceError(f"{path}: expected an image, got '{error.strerror}'. Check the file and its permissions.") from error

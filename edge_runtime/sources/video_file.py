@@ -90,6 +90,8 @@ def _check_end(path: Path, facts: VideoFacts, read: int, last_s: float) -> None:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
+    if not path.is_file():  # a pipe would be waited for, whatever the signal
+        raise SourceOpenError(f"{path}: expected a video file, found none there. Videos are read twice: a pipe cannot be one.")
     # FFmpeg takes what stands before a colon for a protocol, as in 12:30.mp4, but not after a slash.
     capture = opencv().VideoCapture(os.path.abspath(path))
     try:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from edge_runtime.devices.host_memory import HostBank
 from edge_runtime.errors import SinkError
 from edge_runtime.frames import Frame
 from edge_runtime.score import Score
+from edge_runtime.sinks.h264 import H264Settings, Mp4File
 from edge_runtime.sinks.jsonl import JsonLinesSink, read_scores
 from edge_runtime.state import StateStore
 from tests.kit.commands import edge_run
@@ -107,6 +110,22 @@ def test_a_disk_that_fills_again_and_again_costs_only_the_lines_in_between(disk:
             ballast.unlink()
             first = lost + 1
     assert [row["frame"] for row in read_scores(disk / "scores.jsonl")] == kept
+
+
+# annotated.mp4
+
+
+def test_a_video_that_failed_refuses_every_later_picture_and_leaves_nothing(disk: Path) -> None:
+    settings = H264Settings(640, 480, 10.0, {"g": "1", "crf": "1"})
+    noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
+    video = Mp4File(disk / "annotated.mp4", settings)
+    with pytest.raises(SinkError, match="No space left"):
+        deque(map(video.encode, repeat(noise, 100)))
+    for _ in range(2):
+        with pytest.raises(SinkError, match="it has failed or was finished"):
+            video.encode(noise)
+    video.finish()
+    assert list(disk.iterdir()) == []
 
 
 # the state

@@ -20,7 +20,7 @@ from edge_runtime.sources import open_source
 from edge_runtime.sources.footage import FootageSource, list_clips, read_clip
 from tests.kit.cameras import RtspCamera
 from tests.kit.commands import Finished, command_line, environment, error_of, run_module
-from tests.kit.drawn_footage import Reel, draw, number_in, write_clip, write_reel
+from tests.kit.drawn_footage import Reel, draw, number_in, write_clip, write_reel, write_video
 from tests.kit.mjpeg_server import MjpegCamera
 
 pytest.importorskip("av")
@@ -166,6 +166,14 @@ def test_a_kill_leaves_whole_clips_alone(tmp_path: Path) -> None:
     assert again.code == 0
     assert all(f"{path}: removed" in again.err for path in left)
     assert list(tmp_path.glob(".*")) == []
+
+
+def test_another_rate_than_the_footages_own_is_refused(tmp_path: Path) -> None:
+    """It would be recorded in slow motion."""
+    clip = write_video(tmp_path / "gate.avi", draw(30, width=160, height=120), fps=30)
+    refused = edge_record("--source", clip, "--fps", 10, "--out", tmp_path / "out")
+    assert f"--fps 10: expected the rate of the footage, {clip} was recorded at 30." in error_of(refused)
+    assert not (tmp_path / "out").exists()
 
 
 def test_dark_and_still_footage_is_warned_about(tmp_path: Path) -> None:

@@ -410,3 +410,20 @@ def test_two_runs_do_not_write_into_one_folder(one_pool: Path, tmp_path: Path) -
     results = results_in(tmp_path / "out")
     assert results.frames == sorted(set(results.frames)) and len(results.frames) == results.summary["scored"]
     assert edge_run(*run, "--out", tmp_path / "out").code == 0
+
+
+def test_what_is_refused_leaves_the_results_of_the_run_before(one_pool: Path, tmp_path: Path) -> None:
+    run = ("--bundle", one_pool, "--source", SCENE, "--save-video", "--csv", "--timeline", "--out", tmp_path)
+    assert edge_run(*run).code == 0
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert "expected a URL with http" in error_of(edge_run(*run, "--webhook", "foo"))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("source", ["annotated.mp4", "."])
+def test_a_run_does_not_remove_its_own_source(source: str, one_pool: Path, tmp_path: Path) -> None:
+    write_video(tmp_path / "gate.avi", draw(30)).rename(tmp_path / "annotated.mp4")
+    before = (tmp_path / "annotated.mp4").read_bytes()
+    refused = edge_run("--bundle", one_pool, "--source", tmp_path / source, "--out", tmp_path)
+    assert "annotated.mp4 in it is to be scored. Say another --out." in error_of(refused)
+    assert (tmp_path / "annotated.mp4").read_bytes() == before

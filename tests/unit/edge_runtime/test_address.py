@@ -32,7 +32,7 @@ def test_a_scheme_in_capitals_is_the_same_and_nothing_else_changes() -> None:
     assert address.shown == "rtsp://***@Gate/Main"
 
 
-@pytest.mark.parametrize("uri", ["gate.mp4", "footage/gate", "footage/*.jpg", "synthetic:?seed=7", "file:///gate.mp4"])
+@pytest.mark.parametrize("uri", ["gate.mp4", "footage/gate", "footage/*.jpg", "synthetic:?seed=7", "file:///gate.mp4", "/dev/shm/gate.mp4"])
 def test_footage_is_not_live(uri: str) -> None:
     assert not is_live(uri)
 

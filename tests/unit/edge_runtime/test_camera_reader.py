@@ -10,7 +10,7 @@ from time import monotonic
 import numpy as np
 import pytest
 
-from edge_runtime.commands import READER
+from edge_runtime.commands import READERS
 from edge_runtime.errors import ConfigError, SourceOpenError, SourceStalled
 from edge_runtime.frames import Frame
 from edge_runtime.score import Event
@@ -114,7 +114,7 @@ class Driver:
 
 
 def readers() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == READER]
+    return [thread for thread in threading.enumerate() if thread.name in READERS]
 
 
 @pytest.fixture

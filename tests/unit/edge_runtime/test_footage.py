@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import errno
 import logging
+import os
 from itertools import islice
 from pathlib import Path
+from typing import NoReturn
 
 import cv2
 import numpy as np
@@ -35,6 +38,57 @@ def greys_of(frames: list[Frame]) -> list[int]:
 
 
 # images
+
+
+@pytest.mark.parametrize("kind", ["a folder", "a dangling link", "a pipe"])
+def test_what_is_called_an_image_and_is_none_is_refused(kind: str, tmp_path: Path) -> None:
+    put_image(tmp_path / "1.png", 10)
+    odd = tmp_path / "2.png"
+    {"a folder": odd.mkdir, "a dangling link": lambda: odd.symlink_to("nowhere"), "a pipe": lambda: os.mkfifo(odd)}[kind]()
+    frames = iter(open_source(str(tmp_path), fps=10))
+    assert next(frames).index == 0
+    with pytest.raises(SourceError, match=r"2\.png: expected an image, found none there"):
+        next(frames)
+
+
+def test_an_image_that_goes_away_while_the_others_are_read_is_a_source_error(tmp_path: Path) -> None:
+    put_image(tmp_path / "1.png", 10)
+    put_image(tmp_path / "2.png", 10)
+    frames = iter(open_source(str(tmp_path), fps=10))
+    next(frames)
+    (tmp_path / "2.png").unlink()
+    with pytest.raises(SourceError, match=r"2\.png: expected an image, found none there"):
+        next(frames)
+
+
+def test_an_image_that_may_not_be_read_is_a_source_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_image(tmp_path / "1.png", 10)
+    monkeypatch.setattr(Path, "read_bytes", _forbidden)  # root may read all
+    with pytest.raises(SourceError, match=r"1\.png: expected an image, got 'Permission denied'"):
+        list(open_source(str(tmp_path), fps=10))
+
+
+def test_a_folder_beside_the_clips_that_may_not_be_listed_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    put_image(tmp_path / "clip" / "1.png", 10)
+    (tmp_path / "lost+found").mkdir()
+    listed = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda path: _forbidden() if path.name == "lost+found" else listed(path))
+    assert [clip.name for clip in list_clips(tmp_path)] == ["clip"]
+    [message] = caplog.messages
+    assert "lost+found: expected a folder that can be read, got 'Permission denied'" in message and message.endswith("Left out.")
+    with pytest.raises(SourceOpenError, match="expected a folder that can be read"):
+        list_clips(tmp_path / "lost+found")
+
+
+def _forbidden(*_: object) -> NoReturn:
+    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def test_a_file_uri_may_be_quoted(tmp_path: Path) -> None:
+    put_image(tmp_path / "north gate" / "1.png", 10)
+    assert greys_of(list(open_source((tmp_path / "north gate").as_uri(), fps=10))) == [10]
 
 
 def test_images_come_in_natural_order_with_media_times(tmp_path: Path) -> None:
@@ -135,8 +189,20 @@ def test_a_video_brings_its_frame_rate(tmp_path: Path) -> None:
     assert (source.fps, source.frame_count, source.stream) == (12.5, 3, "gate.avi")
 
 
-def test_a_rate_that_is_said_overrides_the_videos(tmp_path: Path) -> None:
-    assert open_source(str(put_video(tmp_path / "gate.avi", [0])), fps=5).fps == 5
+def test_a_rate_that_is_said_overrides_the_videos_and_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = str(put_video(tmp_path / "gate.avi", [0, 1]))
+    assert [frame.time_s for frame in open_source(path, fps=5)] == [0.0, 0.2]
+    [message] = caplog.messages
+    assert "recorded at 12.5 frames per second, taken for 5 all the same" in message and "ffmpeg -i IN -vf fps=5 OUT" in message
+    caplog.clear()
+    assert open_source(path, fps=12.4).fps == 12.4
+    assert caplog.messages == []
+
+
+def test_a_pipe_is_no_video(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "gate.mp4")
+    with pytest.raises(SourceOpenError, match="a pipe cannot be one"):
+        open_source(str(tmp_path / "gate.mp4"))
 
 
 def test_videos_of_a_folder_are_clips(tmp_path: Path) -> None:

@@ -134,6 +134,12 @@ def test_a_video_with_a_pause_keeps_its_times_and_marks_the_gap(
     assert f"gate.{ending}: no frame for 60.1 s before frame 50. Each such pause is a gap" in record.getMessage()
 
 
+@pytest.mark.parametrize("fps", [10, 9.9])
+def test_a_rate_that_is_said_leaves_the_gaps_where_it_is_the_videos_own(fps: float, tmp_path: Path) -> None:
+    path = write_timed_video(tmp_path / "gate.mp4", greys(100), PAUSED)
+    assert list(gaps_of(list(open_source(str(path), fps=fps)))) == [0, 50]
+
+
 def test_an_avi_counts_empty_frames_in_a_pause_and_is_not_cut_off(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = write_timed_video(tmp_path / "gate.avi", greys(100), PAUSED, codec="mjpeg")
     with caplog.at_level(logging.WARNING):
@@ -174,7 +180,8 @@ def test_a_rate_that_is_said_stands_above_time_stamps(tmp_path: Path, caplog: py
         frames = list(open_source(str(path), fps=5))
     assert [frame.time_s for frame in frames] == [i / 5 for i in range(100)]
     assert gaps_of(frames) == {0: "start"}
-    assert not caplog.records
+    [record] = caplog.records
+    assert "recorded at 10 frames per second, taken for 5 all the same" in record.getMessage()
 
 
 def test_a_rate_that_varies_is_warned_of_once_with_the_way_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from edge_runtime.commands import READERS
 from edge_runtime.errors import SourceError
 from edge_runtime.frames import Frame
+from edge_runtime.sources import read_ahead as module
 from edge_runtime.sources.read_ahead import DEPTH, read_ahead
 
 
@@ -67,3 +69,21 @@ def test_another_thread_reads_no_more_than_it_may_and_is_gone_at_the_end() -> No
     frames.close()
     assert set(threading.enumerate()) == before
     assert len(recording.read) <= 10 + DEPTH
+
+
+def test_a_source_that_hangs_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LONGEST_CLOSE_S", 0.1)
+    lets_go = threading.Event()
+
+    def hanging() -> Iterator[Frame]:
+        yield a_frame(0)
+        lets_go.wait()
+
+    frames = read_ahead(hanging())
+    assert next(frames).index == 0
+    frames.close()
+    [reader] = [thread for thread in threading.enumerate() if thread.name in READERS]
+    assert reader.daemon
+    lets_go.set()
+    reader.join(10)
+    assert not reader.is_alive()

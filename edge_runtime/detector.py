@@ -26,6 +26,7 @@ __all__ = ["BACKENDS", "DEVICES", "Detector", "Device", "Fetched", "Graph", "Mar
 BACKENDS = ("auto", "onnxruntime", *FLAVOURS)
 DEVICES = ("auto", "cpu", "cuda")
 
+MOST_THREADS = 256  # a slip of the finger would take all memory, and no signal would end it
 RAW_SCORES = ("score/psnr_db", "score/regular_score", "score/local_error")
 
 
@@ -162,7 +163,7 @@ class Detector:
             backend, device: of `BACKENDS` and `DEVICES`. `auto` takes the best that works; a named one that does
                 not work is an error, never replaced.
             threshold: instead of the one calibrated for the precision.
-            threads: for each graph on the CPU; None: one a core.
+            threads: for each graph on the CPU, 1 to 256; None: one a core.
 
         Raises:
             BundleError: the bundle lacks the precision or an engine, or a file of it is damaged.
@@ -173,6 +174,8 @@ class Detector:
 
         if threshold is not None and not math.isfinite(threshold):
             raise ConfigError(f"threshold: expected a number, got {threshold}.")
+        if threads is not None and not 1 <= threads <= MOST_THREADS:
+            raise ConfigError(f"threads: expected 1 to {MOST_THREADS}, got {threads}. One for each core is the default.")
         return cls(bundle, load(bundle, precision=precision, backend=backend, device=device, threads=threads), threshold)
 
     def __enter__(self) -> Detector:

@@ -147,9 +147,8 @@ def _check(arguments: argparse.Namespace) -> None:
     from edge_runtime.errors import ConfigError
 
     check_output_flags(arguments)
-    for name, value in (("--max-frames", arguments.max_frames), ("--threads", arguments.threads)):
-        if value is not None and value < 1:
-            raise ConfigError(f"{name}: expected 1 or more, got {value}.")
+    if arguments.max_frames is not None and arguments.max_frames < 1:
+        raise ConfigError(f"--max-frames: expected 1 or more, got {arguments.max_frames}.")
 
 
 def _open_source(arguments: argparse.Namespace, bundle: Bundle) -> Source:

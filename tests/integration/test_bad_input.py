@@ -146,6 +146,8 @@ def test_footage_shorter_than_a_window_has_no_scores(toy_originals: dict[str, Pa
     [
         (("--fps", "inf"), ("fps: ", "got inf")),
         (("--threshold", "nan"), ("threshold: ", "got nan")),
+        (("--threads", 0), ("threads: expected 1 to 256", "got 0")),
+        (("--threads", 100_000), ("threads: expected 1 to 256", "got 100000")),
         (("--max-frames", "0"), ("--max-frames: ", "1 or more, got 0")),
         (("--precision", "int8"), ("one_pool: ", "expected precision 'int8'", "has fp32", "Choose one of these")),
     ],

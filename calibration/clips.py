@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, pairwise
 
 from edge_runtime.errors import ConfigError
 from edge_runtime.frames import Frame
 from edge_runtime.sources import clip_uris, open_source
 from edge_runtime.sources.footage import agree_on_rate
 
-__all__ = ["NormalClip", "check_clips", "find_clips", "frame_rate", "read_frames"]
+__all__ = ["NormalClip", "check_clips", "find_clips", "frame_rate", "read_frames", "split_at_gaps"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,12 @@ def read_frames(clip: NormalClip, fps: float) -> Iterator[Frame]:
     source = open_source(clip.uri, default_fps=fps, stream=clip.name)
     for index, frame in enumerate(islice(source, clip.start, clip.stop)):
         yield replace(frame, index=index, gap=frame.gap if index else "start")
+
+
+def split_at_gaps(frames: Sequence[Frame]) -> list[Sequence[Frame]]:
+    """The stretches of a clip, of one size, in which every frame follows the one before: there is a gap between any two."""
+    starts = [i for i, frame in enumerate(frames) if i == 0 or frame.gap is not None]
+    return [frames[start:stop] for start, stop in pairwise([*starts, len(frames)])]
 
 
 def frame_rate(clips: Sequence[NormalClip], default_fps: float) -> float:

@@ -7,15 +7,15 @@ ranked are the same frames for all; what remains is chance in the replays, so ev
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from itertools import islice, product
+from itertools import chain, islice, product
 
 import numpy as np
 
-from calibration.clips import NormalClip, check_clips, frame_rate, read_frames
-from calibration.gliders import CutOut, add_gliders, brisk_speed, cut_out_movers
+from calibration.clips import NormalClip, check_clips, frame_rate, read_frames, split_at_gaps
+from calibration.gliders import ROOM_S, CutOut, add_gliders, brisk_speed, cut_out_movers
 from calibration.pseudo_anomalies import add_fast_forwards
 from calibration.replays import without_aftermath
 from edge_runtime.bundle import Bundle
@@ -23,12 +23,11 @@ from edge_runtime.detector import Detector
 from edge_runtime.errors import ConfigError
 from edge_runtime.evaluation import roc_auc
 from edge_runtime.evaluation.protocols import paper_score
-from edge_runtime.evaluation.scoring import as_clip_scores, open_evaluation_stream, score_frames
+from edge_runtime.evaluation.scoring import Runs, as_clip_scores, open_evaluation_stream, score_frames
 from edge_runtime.frames import Frame
 from edge_runtime.opencv import opencv
 from edge_runtime.rate_watch import holds_at
 from edge_runtime.report.accuracy import count_events, sum_counts
-from edge_runtime.score import Score
 from edge_runtime.sources.footage import agree_on_rate
 
 __all__ = ["BOXES", "CompareSettings", "Comparison", "KindResult", "Lead", "compare"]
@@ -117,7 +116,7 @@ class _Ranked:
 
 
 _Replay = Callable[[Sequence[Frame], int, np.random.Generator], list[Frame]]  # of a clip, its number, and chance
-_Scored = dict[str, dict[str, list[list[Score]]]]  # by kind and bundle, the scores of every replay
+_Scored = dict[str, dict[str, list[Runs]]]  # by kind and bundle, the scores of every replay
 
 
 def compare(bundles: Mapping[str, Bundle], clips: Sequence[NormalClip], settings: CompareSettings) -> Comparison:
@@ -125,7 +124,8 @@ def compare(bundles: Mapping[str, Bundle], clips: Sequence[NormalClip], settings
 
     Args:
         bundles: by name; of one frame rate.
-        clips: normal footage, all of one size, that no bundle was trained or calibrated on.
+        clips: normal footage, all of one size, that no bundle was trained or calibrated on. Those without room for a pseudo-anomaly are
+            named in the log and left out.
 
     Raises:
         ConfigError: too little footage, nothing in it that moves and stands free; several sizes or frame rates.
@@ -135,7 +135,7 @@ def compare(bundles: Mapping[str, Bundle], clips: Sequence[NormalClip], settings
     with ExitStack() as stack:
         opened = {name: Detector.open(bundle, precision=settings.precision, device="cpu") for name, bundle in bundles.items()}
         detectors = {name: stack.enter_context(detector) for name, detector in opened.items()}
-        kinds = _kinds(clips, fps, settings)
+        clips, kinds = _look_at(clips, fps, settings)
         scored: _Scored = {kind: {name: [] for name in bundles} for kind in kinds}
         frames_in_all = 0
         for number, clip in enumerate(clips):
@@ -164,8 +164,9 @@ def _frame_rate(bundles: Mapping[str, Bundle], clips: Sequence[NormalClip]) -> f
     return fps
 
 
-def _kinds(clips: Sequence[NormalClip], fps: float, settings: CompareSettings) -> dict[str, _Replay]:
-    """How a clip is replayed, by name of the kind."""
+def _look_at(clips: Sequence[NormalClip], fps: float, settings: CompareSettings) -> tuple[list[NormalClip], dict[str, _Replay]]:
+    """The clips with room for a pseudo-anomaly, and how such a clip is replayed, by name of the kind."""
+    taken: list[NormalClip] = []
     cut_outs: list[list[CutOut]] = []
     speeds, sizes = [], set()
     for clip in clips:
@@ -173,8 +174,30 @@ def _kinds(clips: Sequence[NormalClip], fps: float, settings: CompareSettings) -
         sizes |= {frame.image.shape[:2] for frame in frames}
         if len(sizes) > 1:
             raise ConfigError(f"compare: expected footage of one size, {clip.name} has another. Take clips of one camera.")
+        if max(map(len, split_at_gaps(frames))) < ROOM_S * fps:
+            continue
+        taken.append(clip)
         cut_outs.append(cut_out_movers(frames))
         speeds.append(brisk_speed(frames))
+    _check_room(clips, taken)
+    return taken, _kinds(cut_outs, speeds, fps)
+
+
+def _check_room(clips: Sequence[NormalClip], taken: Sequence[NormalClip]) -> None:
+    if not taken:
+        raise ConfigError(
+            f"compare: expected clips of {ROOM_S:g} s or more without a pause, none leaves room for a pseudo-anomaly. Use longer clips."
+        )
+    left_out = [clip.name for clip in clips if clip not in taken]
+    if left_out:
+        log.warning(
+            "%d of %d clips have no %g s without a pause, which leaves no room for a pseudo-anomaly, and are left out; the first: %s",
+            *(len(left_out), len(clips), ROOM_S, left_out[0]),
+        )
+
+
+def _kinds(cut_outs: Sequence[Sequence[CutOut]], speeds: Sequence[float], fps: float) -> dict[str, _Replay]:
+    """How a clip is replayed, by name of the kind; what was cut out, and what is brisk, is given by clip."""
     moving = [speed for speed in speeds if speed > 0]
     if not moving or not any(cut_outs):
         raise ConfigError(
@@ -199,10 +222,7 @@ def _from_others(cut_outs: Sequence[Sequence[CutOut]], number: int) -> list[CutO
 
 
 def _read(clip: NormalClip, fps: float, settings: CompareSettings) -> list[Frame]:
-    frames = [_shrink(frame) for frame in islice(read_frames(clip, fps), int(settings.clip_s * fps))]
-    if len(frames) < 6 * fps:
-        raise ConfigError(f"compare: expected clips of 6 s or more, {clip.name} leaves no room for a pseudo-anomaly. Use longer clips.")
-    return frames
+    return [_shrink(frame) for frame in islice(read_frames(clip, fps), int(settings.clip_s * fps))]
 
 
 def _shrink(frame: Frame) -> Frame:
@@ -215,17 +235,18 @@ def _shrink(frame: Frame) -> Frame:
     return replace(frame, image=cv2.resize(frame.image, size, interpolation=cv2.INTER_AREA))
 
 
-def _judge(bundles: Mapping[str, Bundle], scored: Mapping[str, list[list[Score]]], settings: CompareSettings) -> dict[str, KindResult]:
+def _judge(bundles: Mapping[str, Bundle], scored: Mapping[str, list[Runs]], settings: CompareSettings) -> dict[str, KindResult]:
     """One kind of pseudo-anomaly: every bundle's figures."""
-    first_frame = max(scores[0].frame for replays in scored.values() for scores in replays)  # windows differ in length
+    shared = [set.intersection(*map(_frames, of_all)) for of_all in zip(*scored.values(), strict=True)]  # windows differ in length
     ranked = {
-        name: [_rank(scores, first_frame, bundles[name].manifest.paper_weight) for scores in replays] for name, replays in scored.items()
+        name: [_rank(runs, frames, bundles[name].manifest.paper_weight) for runs, frames in zip(replays, shared, strict=True)]
+        for name, replays in scored.items()
     }
     reference = ranked[next(iter(bundles))]
     results = {}
     for name, replays in scored.items():
         threshold = bundles[name].precision(settings.precision).threshold
-        counts = count_events({str(i): scores for i, scores in enumerate(replays)}, threshold.score, threshold.hold_s)
+        counts = count_events({str(i): runs for i, runs in enumerate(replays)}, threshold.score, threshold.hold_s)
         alarms = sum_counts(list(counts.values()))
         results[name] = KindResult(
             paper=_auc(ranked[name], "paper"),
@@ -239,8 +260,12 @@ def _judge(bundles: Mapping[str, Bundle], scored: Mapping[str, list[list[Score]]
     return results
 
 
-def _rank(scores: Sequence[Score], first_frame: int, paper_weight: float) -> _Ranked:
-    judged = without_aftermath(score for score in scores if score.frame >= first_frame)
+def _frames(runs: Runs) -> set[int]:
+    return {score.frame for score in chain.from_iterable(runs)}
+
+
+def _rank(runs: Runs, frames: Collection[int], paper_weight: float) -> _Ranked:
+    judged = without_aftermath(score for score in chain.from_iterable(runs) if score.frame in frames)
     clip = as_clip_scores("replay", judged)
     return _Ranked(np.array([bool(score.truth) for score in judged]), paper_score(clip, paper_weight), clip.score)
 

@@ -13,11 +13,12 @@ from itertools import islice, pairwise
 
 import numpy as np
 
+from calibration.clips import split_at_gaps
 from calibration.pseudo_anomalies import random_frames
 from edge_runtime.frames import Frame
 from edge_runtime.opencv import opencv
 
-__all__ = ["CutOut", "add_gliders", "brisk_speed", "cut_out_movers"]
+__all__ = ["ROOM_S", "CutOut", "add_gliders", "brisk_speed", "cut_out_movers"]
 
 CONTRAST = 18  # grey levels between a thing and the background
 HEIGHT = (0.05, 0.4)  # of the picture's, of a thing
@@ -25,6 +26,7 @@ WIDTH = (0.015, 0.3)
 FILL = 0.35  # share of its box that a thing fills: a crowd or a reflection is thinner
 MARGIN_PX = 3  # to the border, which cuts things in half
 PAUSE_S = (4.0, 9.0)  # before each
+ROOM_S = 6.0  # of footage without a gap, for one to glide through it
 SLOPE = 0.4  # steepest, of a glide
 BACKGROUND_FRAMES = 48
 FLOW_SIDE_PX = 320  # dense flow loses what jumps further than some ten pixels
@@ -60,6 +62,8 @@ def brisk_speed(frames: Sequence[Frame]) -> float:
     scale = min(FLOW_SIDE_PX / max(frames[0].image.shape[:2]), 1)
     speeds = [np.zeros(0)]
     for before, after in islice(pairwise(frames), 0, None, 10):
+        if after.gap is not None:
+            continue
         is_moving = _difference(after.image, background) > CONTRAST
         grey = [cv2.resize(frame.image.mean(axis=2).astype(np.uint8), None, fx=scale, fy=scale) for frame in (before, after)]
         flow = cv2.calcOpticalFlowFarneback(grey[0], grey[1], None, 0.5, 3, 11, 3, 5, 1.1, 0)  # (h, w, 2)
@@ -74,7 +78,8 @@ def add_gliders(
 ) -> list[Frame]:
     """A clip through which something glides now and then, from one side to the other; its frames know the truth.
 
-    The first comes before the middle of the clip; a frame is anomalous as soon and as long as a part of the thing is in it.
+    It comes into every stretch of the clip between gaps that is long enough, `ROOM_S`, and the first time before the stretch's middle;
+    a frame is anomalous as soon and as long as a part of the thing is in it.
 
     Args:
         frames: a normal clip, all of one size, that of the cut-outs' frames.
@@ -85,7 +90,15 @@ def add_gliders(
     Returns:
         As many frames, with `truth` set.
     """
+    return [frame for stretch in split_at_gaps(frames) for frame in _change(stretch, cut_outs, speed_px, fps, rng)]
+
+
+def _change(
+    frames: Sequence[Frame], cut_outs: Sequence[CutOut], speed_px: tuple[float, float], fps: float, rng: np.random.Generator
+) -> list[Frame]:
     changed = [replace(frame, truth=False) for frame in frames]
+    if len(frames) < ROOM_S * fps:
+        return changed
     at = min(random_frames(rng, PAUSE_S, fps), len(frames) // 2)
     while at < len(frames):
         cut_out = cut_outs[int(rng.integers(len(cut_outs)))]

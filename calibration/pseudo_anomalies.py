@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from calibration.clips import split_at_gaps
 from edge_runtime.frames import Frame
 
 __all__ = ["EVENT_S", "PAUSE_S", "FastForward", "add_fast_forwards", "random_frames"]
@@ -35,7 +36,7 @@ class FastForward:
 
 
 def add_fast_forwards(frames: Sequence[Frame], fps: float, rng: np.random.Generator) -> list[Frame]:
-    """A clip in which something happens now and then; its frames know the truth.
+    """A clip in which something happens now and then; its frames know the truth. Nothing reaches over a gap.
 
     Args:
         frames: a normal clip, all of one size.
@@ -46,6 +47,15 @@ def add_fast_forwards(frames: Sequence[Frame], fps: float, rng: np.random.Genera
         As many frames, with `truth` set.
     """
     activity = _activity(frames)
+    return [frame for stretch in split_at_gaps(frames) for frame in _change(stretch, activity, fps, rng)]
+
+
+def random_frames(rng: np.random.Generator, bounds: tuple[float, float], fps: float) -> int:
+    """How many frames make a time between two bounds in seconds; 1 or more."""
+    return max(int(rng.uniform(*bounds) * fps), 1)
+
+
+def _change(frames: Sequence[Frame], activity: np.ndarray, fps: float, rng: np.random.Generator) -> list[Frame]:
     changed = [replace(frame, truth=False) for frame in frames]
     at = random_frames(rng, PAUSE_S, fps)
     while at < len(frames):
@@ -54,11 +64,6 @@ def add_fast_forwards(frames: Sequence[Frame], fps: float, rng: np.random.Genera
             changed[i] = replace(frames[i], image=_paste(frames, i, event), truth=True)
         at = event.stop + random_frames(rng, PAUSE_S, fps)
     return changed
-
-
-def random_frames(rng: np.random.Generator, bounds: tuple[float, float], fps: float) -> int:
-    """How many frames make a time between two bounds in seconds; 1 or more."""
-    return max(int(rng.uniform(*bounds) * fps), 1)
 
 
 def _activity(frames: Sequence[Frame]) -> np.ndarray:
@@ -84,7 +89,7 @@ def _choose(start: int, count: int, activity: np.ndarray, fps: float, rng: np.ra
 
 
 def _paste(frames: Sequence[Frame], i: int, event: FastForward) -> np.ndarray:
-    """Frame i with the box from a later frame, soft at its edge; the clip plays back and forth where it ends."""
+    """Frame i with the box from a later frame, soft at its edge; the stretch plays back and forth where it ends."""
     ahead = event.start + (i - event.start) * event.speed
     turn = 2 * (len(frames) - 1)
     ahead = turn - ahead % turn if ahead % turn >= len(frames) else ahead % turn

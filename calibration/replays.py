@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 import numpy as np
 
 from edge_runtime.bundle import Bundle
 from edge_runtime.detector import Detector
 from edge_runtime.evaluation import MemoryModeResult, evaluate
-from edge_runtime.evaluation.scoring import as_clip_scores, open_evaluation_stream, score_frames
+from edge_runtime.evaluation.scoring import Runs, as_clip_scores, open_evaluation_stream, score_frames
 from edge_runtime.frames import Frame
 from edge_runtime.score import Score
 
@@ -18,7 +19,7 @@ __all__ = ["evaluate_replays", "score_clips", "without_aftermath"]
 AFTERMATH_S = 1.0
 
 
-def score_clips(bundle: Bundle, precision: str, clips: Iterable[Iterable[Frame]], *, is_learning: bool) -> list[list[Score]]:
+def score_clips(bundle: Bundle, precision: str, clips: Iterable[Iterable[Frame]], *, is_learning: bool) -> list[Runs]:
     """Scores of every clip, each with the shipped memory to begin with."""
     with Detector.open(bundle, precision=precision, device="cpu") as detector:  # the same numbers on every machine
         return [score_frames(detector, open_evaluation_stream(detector, is_learning=is_learning), clip) for clip in clips]
@@ -40,7 +41,7 @@ def without_aftermath(scores: Iterable[Score]) -> list[Score]:
     return kept
 
 
-def evaluate_replays(replays: Sequence[Sequence[Score]], paper_weight: float) -> MemoryModeResult:
+def evaluate_replays(replays: Sequence[Runs], paper_weight: float) -> MemoryModeResult:
     """Rank the frames of clips that know their truth, the second after each pseudo-anomaly left out.
 
     Args:
@@ -50,10 +51,14 @@ def evaluate_replays(replays: Sequence[Sequence[Score]], paper_weight: float) ->
     Raises:
         ConfigError: frames of one class only.
     """
-    judged = [without_aftermath(scores) for scores in replays]
+    judged = [without_aftermath(chain.from_iterable(runs)) for runs in replays]
     clips = [as_clip_scores(str(i), scores) for i, scores in enumerate(judged)]
-    labels = {
-        clip.name: np.array([False] * clip.first + [bool(score.truth) for score in scores])
-        for clip, scores in zip(clips, judged, strict=True)
-    }
+    labels = {clip.name: _labels(scores) for clip, scores in zip(clips, judged, strict=True)}
     return evaluate(clips, labels, paper_weight)
+
+
+def _labels(scores: Sequence[Score]) -> np.ndarray:
+    """(frames,) bool, from frame 0 to that of the last score."""
+    labels = np.zeros(scores[-1].frame + 1, bool)
+    labels[[score.frame for score in scores]] = [bool(score.truth) for score in scores]
+    return labels

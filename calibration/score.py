@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import count, groupby, islice
+from itertools import chain, count, groupby, islice
 from typing import TypeVar
 
 import numpy as np
@@ -16,13 +16,14 @@ from calibration.replays import evaluate_replays, score_clips
 from edge_runtime.alarms import count_alarms
 from edge_runtime.bundle import Bundle
 from edge_runtime.errors import ConfigError
+from edge_runtime.evaluation.scoring import Runs, warn_of_short_clips
 from edge_runtime.frames import Frame
 from edge_runtime.manifest import GateSpec, Manifest, Precision
 from edge_runtime.preprocess import InputSpec, fit
 from edge_runtime.score import Score
 from edge_runtime.score_scale import TAIL_PROBABILITY, ScoreScale, Threshold, oddness, smooth
 
-__all__ = ["CalibrationSettings", "calibrate", "choose_threshold"]
+__all__ = ["CalibrationSettings", "NormalRun", "calibrate", "choose_threshold"]
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +40,8 @@ class CalibrationSettings:
     alarm_within_s: smoothing is judged by the score that an event reaches within this time.
     smoothing_s: what to choose the smoothing from, in seconds; 0 is a single frame.
     paper_weights: what to choose λ of the protocol `paper` from.
-    pseudo_rounds, pseudo_clips, pseudo_s: for these choices, how often a clip is replayed with pseudo-anomalies, of how many clips,
-        and how many seconds of each.
+    pseudo_rounds, pseudo_clips, pseudo_s: for these choices, how often a clip is replayed with pseudo-anomalies, how many clips with
+        room for one are taken, and how many seconds of each.
     """
 
     false_alarms_per_hour: float = 1.0
@@ -60,14 +61,22 @@ class CalibrationSettings:
             raise ConfigError(f"false alarms per hour: expected a number above 0, got {self.false_alarms_per_hour}. One per day is 0.042.")
 
 
+@dataclass(frozen=True, eq=False)
+class NormalRun:
+    """Scores (N,) of normal footage without a gap in it, and their times (N,) in seconds, rising."""
+
+    scores: np.ndarray
+    times_s: np.ndarray
+
+
 def calibrate(bundle: Bundle, clips: Sequence[NormalClip], settings: CalibrationSettings) -> Manifest:
     """Measure a bundle on normal footage, in the update mode it ships with.
 
     The gate comes first, with the memory frozen; what the gate lets pass is then learned in every later pass, as it will be at
-    the edge. The memory is reset before each clip.
+    the edge. The memory is reset before each clip. At a gap in a clip the memory stays, but smoothing and alarms end, as at the edge.
 
     Args:
-        clips: normal footage that training has not seen.
+        clips: normal footage that training has not seen. Those shorter than a window are named in the log and left out.
 
     Returns:
         The bundle's manifest with gate, λ, and every precision's scale and threshold replaced.
@@ -80,16 +89,18 @@ def calibrate(bundle: Bundle, clips: Sequence[NormalClip], settings: Calibration
     first = next(iter(manifest.precisions))
     frozen = score_clips(bundle, first, _read_all(clips, manifest.fps), is_learning=False)
     bundle = replace(bundle, manifest=replace(manifest, gate=_choose_gate(frozen, settings)))
+    warn_of_short_clips([clip.name for clip, runs in zip(clips, frozen, strict=True) if not runs], len(clips), manifest.input.span)
     smoothing_frames, paper_weight = _choose_on_pseudo_anomalies(bundle, first, clips, settings)
     precisions: dict[str, Precision] = {}
     reference: list[bool] = []
     for name, precision in manifest.precisions.items():
         scored = score_clips(bundle, name, _read_all(clips, manifest.fps), is_learning=True)
-        values = [_smoothed(scores, settings.quantity, smoothing_frames) for scores in scored]
+        runs = list(chain.from_iterable(scored))
+        values = [_smoothed(run, settings.quantity, smoothing_frames) for run in runs]
         scale = ScoreScale.fit(np.concatenate(values), settings.quantity, smoothing_frames)
-        scores = [[scale.score(value) for value in clip] for clip in values]
-        threshold = choose_threshold(scores, manifest.fps, settings)
-        sides = [score >= threshold.score for clip in scores for score in clip]
+        normal = [_normal_run(run, of_run, scale) for run, of_run in zip(runs, values, strict=True)]
+        threshold = choose_threshold(normal, manifest.fps, settings)
+        sides = [bool(score >= threshold.score) for run in normal for score in run.scores]
         verdict = _verdict(first, reference, sides) if precisions else "The reference."
         reference = reference or sides
         precisions[name] = replace(precision, score_scale=scale, threshold=threshold, verdict=verdict)
@@ -102,38 +113,39 @@ def _verdict(reference: str, wanted: Sequence[bool], got: Sequence[bool]) -> str
     return f"Of {len(got)} normal frames it was calibrated on, {flipped} fall on another side of the threshold than in {reference}."
 
 
-def choose_threshold(clips: Sequence[Sequence[float]], fps: float, settings: CalibrationSettings) -> Threshold:
+def choose_threshold(runs: Sequence[NormalRun], fps: float, settings: CalibrationSettings) -> Threshold:
     """The smallest threshold that keeps to the wished number of alarms per hour.
 
     Where the footage is long enough to have shown that rate, alarms are counted. Else the rate is extrapolated: a score s is
     reached by a share 10^−s of the frames, and the footage tells how many such frames make one alarm.
 
     Args:
-        clips: scores of normal footage, clip by clip.
+        runs: normal footage, cut at every gap, where an alarm ends.
+        fps: frames per second of it.
     """
-    hours = sum(map(len, clips)) / fps / 3600
+    hours = sum(run.scores.size for run in runs) / fps / 3600
     allowed = settings.false_alarms_per_hour * hours
     if allowed >= 1:
-        score = _counted_threshold(clips, fps, settings.hold_s, int(allowed))
+        score = _counted_threshold(runs, settings.hold_s, int(allowed))
         return Threshold(score, settings.false_alarms_per_hour, is_extrapolated=False, hold_s=settings.hold_s)
     tail = -float(np.log10(TAIL_PROBABILITY))
-    reached = sum(score >= tail for clip in clips for score in clip)
-    alarms = _alarms(clips, fps, tail, settings.hold_s)
+    reached = sum(int((run.scores >= tail).sum()) for run in runs)
+    alarms = _alarms(runs, tail, settings.hold_s)
     alarms_per_frame = max(alarms, 1) / max(reached, 1)
     score = float(np.log10(3600 * fps * alarms_per_frame / settings.false_alarms_per_hour))
     return Threshold(max(score, tail), settings.false_alarms_per_hour, is_extrapolated=True, hold_s=settings.hold_s)
 
 
-def _counted_threshold(clips: Sequence[Sequence[float]], fps: float, hold_s: float, allowed: int) -> float:
+def _counted_threshold(runs: Sequence[NormalRun], hold_s: float, allowed: int) -> float:
     """Just above the smallest score at which no more than `allowed` alarms are left, coming from the largest.
 
-    A low threshold merges all alarms of a clip into one that never ends, so the count does not simply fall: the steps down
+    A low threshold merges all alarms of a run into one that never ends, so the count does not simply fall: the steps down
     from the largest score double until there are too many alarms, and a bisection finds where between the last two.
     """
-    candidates = np.unique(np.concatenate([np.asarray(clip) for clip in clips]))[::-1]  # the largest first
+    candidates = np.unique(np.concatenate([run.scores for run in runs]))[::-1]  # the largest first
 
     def keeps(i: int) -> bool:
-        return _alarms(clips, fps, float(np.nextafter(candidates[i], np.inf)), hold_s) <= allowed
+        return _alarms(runs, float(np.nextafter(candidates[i], np.inf)), hold_s) <= allowed
 
     low, high = 0, 1
     while high < len(candidates) and keeps(high):
@@ -145,12 +157,12 @@ def _counted_threshold(clips: Sequence[Sequence[float]], fps: float, hold_s: flo
     return float(np.nextafter(candidates[low], np.inf))
 
 
-def _alarms(clips: Iterable[Sequence[float]], fps: float, threshold: float, hold_s: float) -> int:
-    return sum(count_alarms(np.asarray(clip, float), np.arange(len(clip)) / fps, threshold, hold_s) for clip in clips)
+def _alarms(runs: Iterable[NormalRun], threshold: float, hold_s: float) -> int:
+    return sum(count_alarms(run.scores, run.times_s, threshold, hold_s) for run in runs)
 
 
-def _choose_gate(clips: Sequence[Sequence[Score]], settings: CalibrationSettings) -> GateSpec:
-    values = [score.regular_score for clip in clips for score in clip]
+def _choose_gate(clips: Sequence[Runs], settings: CalibrationSettings) -> GateSpec:
+    values = [score.regular_score for runs in clips for run in runs for score in run]
     if not values:
         raise ConfigError("calibration: expected scored frames, got none: every clip is shorter than the window. Use longer clips.")
     return GateSpec(limit=float(np.quantile(values, settings.gate_share)))
@@ -161,24 +173,36 @@ def _choose_on_pseudo_anomalies(
 ) -> tuple[int, float]:
     """Smoothing in frames and λ, from the held-out clips with and without pseudo-anomalies in them."""
     fps = bundle.manifest.fps
-    normal: list[list[Score]] = []
-    replays: list[list[Score]] = []
-    for clip, rng in zip(clips[: settings.pseudo_clips], _generators(settings), strict=False):
-        # Small frames, one clip at a time: the replays need a whole clip in memory.
-        frames = [_shrink(frame, bundle.manifest.input) for frame in islice(read_frames(clip, fps), int(settings.pseudo_s * fps))]
+    normal: list[Runs] = []
+    replays: list[Runs] = []
+    for frames, changed in islice(_with_room(bundle, clips, settings), settings.pseudo_clips):
         normal += score_clips(bundle, precision, [frames], is_learning=True)
-        changed = [add_fast_forwards(frames, fps, rng) for _ in range(settings.pseudo_rounds)]
         replays += score_clips(bundle, precision, changed, is_learning=True)
-    replays = [scores for scores in replays if scores]
-    truth = [bool(score.truth) for scores in replays for score in scores]
+    replays = [runs for runs in replays if runs]
+    truth = [bool(score.truth) for runs in replays for run in runs for score in run]
     if all(truth) or not any(truth):
-        raise ConfigError("calibration: expected clips of 6 s or more, these leave no room for a pseudo-anomaly. Use longer clips.")
+        raise ConfigError(
+            "calibration: expected clips of 6 s or more without a pause, these leave no room for a pseudo-anomaly. Use longer clips."
+        )
     candidates = sorted({max(round(seconds * fps), 1) for seconds in settings.smoothing_s})
     peak_by_frames = {frames: _median_peak(normal, replays, settings.quantity, frames, settings.alarm_within_s) for frames in candidates}
     auc_by_weight = {weight: evaluate_replays(replays, weight).paper for weight in settings.paper_weights}
     log.info("pseudo-anomalies: median peak score in time, by smoothing in frames: %s", _rounded(peak_by_frames))
     log.info("pseudo-anomalies: AUC of protocol paper by weight of the PSNR: %s", _rounded(auc_by_weight))
     return _best(peak_by_frames), _best(auc_by_weight)
+
+
+def _with_room(
+    bundle: Bundle, clips: Sequence[NormalClip], settings: CalibrationSettings
+) -> Iterator[tuple[list[Frame], list[list[Frame]]]]:
+    """Clips and their replays, those in which nothing happens left out: they are too short for it."""
+    fps = bundle.manifest.fps
+    for clip, rng in zip(clips, _generators(settings), strict=False):
+        # Small frames, one clip at a time: the replays need a whole clip in memory.
+        frames = [_shrink(frame, bundle.manifest.input) for frame in islice(read_frames(clip, fps), int(settings.pseudo_s * fps))]
+        changed = [add_fast_forwards(frames, fps, rng) for _ in range(settings.pseudo_rounds)]
+        if any(frame.truth for replay in changed for frame in replay):
+            yield frames, changed
 
 
 def _read_all(clips: Sequence[NormalClip], fps: float) -> Iterator[Iterator[Frame]]:
@@ -195,19 +219,17 @@ def _shrink(frame: Frame, spec: InputSpec) -> Frame:
     return replace(frame, image=np.ascontiguousarray(planes.transpose(1, 2, 0)))
 
 
-def _median_peak(
-    normal: Sequence[Sequence[Score]], replays: Iterable[Sequence[Score]], quantity: str, smoothing_frames: int, within_s: float
-) -> float:
+def _median_peak(normal: Sequence[Runs], replays: Iterable[Runs], quantity: str, smoothing_frames: int, within_s: float) -> float:
     """The score that the middle one of the pseudo-anomalies reaches soon after it begins.
 
     An alarm is raised by a peak, and it must come in time: long smoothing calms normal footage, but answers late.
     """
-    values = np.concatenate([_smoothed(clip, quantity, smoothing_frames) for clip in normal])
+    values = np.concatenate([_smoothed(run, quantity, smoothing_frames) for run in chain.from_iterable(normal)])
     scale = ScoreScale.fit(values, quantity, smoothing_frames)
     peaks = []
-    for replay in replays:
-        smoothed = _smoothed(replay, quantity, smoothing_frames)
-        for is_event, event in groupby(zip(replay, smoothed, strict=True), key=lambda pair: bool(pair[0].truth)):
+    for run in chain.from_iterable(replays):
+        smoothed = _smoothed(run, quantity, smoothing_frames)
+        for is_event, event in groupby(zip(run, smoothed, strict=True), key=lambda pair: bool(pair[0].truth)):
             if is_event:
                 pairs = list(event)
                 peaks.append(max(scale.score(value) for score, value in pairs if score.time_s - pairs[0][0].time_s <= within_s))
@@ -220,6 +242,10 @@ def _best(worth: Mapping[Choice, float]) -> Choice:
 
 def _rounded(worth: Mapping[Choice, float]) -> dict[Choice, float]:
     return {choice: round(value, 2) for choice, value in worth.items()}
+
+
+def _normal_run(run: Sequence[Score], smoothed: np.ndarray, scale: ScoreScale) -> NormalRun:
+    return NormalRun(np.array([scale.score(value) for value in smoothed]), np.array([score.time_s for score in run]))
 
 
 def _smoothed(scores: Sequence[Score], quantity: str, frames: int) -> np.ndarray:

@@ -25,11 +25,11 @@ __all__ = ["ClipScores", "MemoryModeResult", "evaluate", "paper_score"]
 
 @dataclass(frozen=True, eq=False)
 class ClipScores:
-    """What the detector said of the consecutive scored frames of one clip.
+    """What the detector said of the scored frames of one clip.
 
     Attributes:
         name: the clip's.
-        first: index in the clip of the first scored frame.
+        frames: (N,) int, indices in the clip of the scored frames: after its beginning, and after every gap, some are missing.
         psnr_db: (N,) of the prediction.
         query_distance: (N,) to the nearest items; None for a model without memory.
         regular_score, local_error: (N,) in [0, 1].
@@ -41,7 +41,7 @@ class ClipScores:
     """
 
     name: str
-    first: int
+    frames: np.ndarray
     psnr_db: np.ndarray
     query_distance: np.ndarray | None
     regular_score: np.ndarray
@@ -50,7 +50,7 @@ class ClipScores:
     memory_updated: np.ndarray
 
     def __post_init__(self) -> None:
-        for quantity in ("psnr_db", "query_distance", "regular_score", "local_error", "score", "memory_updated"):
+        for quantity in ("frames", "psnr_db", "query_distance", "regular_score", "local_error", "score", "memory_updated"):
             values = getattr(self, quantity)
             if values is not None:
                 self._check(quantity, values)
@@ -65,7 +65,7 @@ class ClipScores:
         if broken.size:
             raise ShapeError(
                 f"clip {self.name}, {quantity}: expected finite numbers, got {values[broken[0]]} "
-                f"at frame {self.first + broken[0]}. Check the bundle's graphs at this precision."
+                f"at frame {self.frames[broken[0]]}. Check the bundle's graphs at this precision."
             )
 
 
@@ -93,7 +93,7 @@ def evaluate(clips: Sequence[ClipScores], labels: Mapping[str, np.ndarray], pape
     """Rank the scored frames of all clips against their labels.
 
     Args:
-        clips: what was scored; frames before a clip's `first` don't count.
+        clips: what was scored; frames without a score don't count.
         labels: per clip (frames,) bool, from the clip's frame 0.
         paper_weight: λ, the weight of PSNR in the paper's score; the query distance has the rest.
 
@@ -119,15 +119,16 @@ def evaluate(clips: Sequence[ClipScores], labels: Mapping[str, np.ndarray], pape
 
 
 def _scored_labels(clip: ClipScores, labels: Mapping[str, np.ndarray]) -> np.ndarray:
-    """(N,) bool; a model that looks ahead leaves frames at a clip's end unscored, too."""
-    end = clip.first + clip.psnr_db.size
+    """(N,) bool."""
+    end = int(clip.frames.max(initial=-1)) + 1
     count = len(labels[clip.name]) if clip.name in labels else 0
     if count < end:
         raise ConfigError(
             f"labels don't match the frames: clip {clip.name}: expected at least {end} labels, got {count}. "
             "Label every frame of every clip, from frame 0."
         )
-    return labels[clip.name][clip.first : end]
+    scored: np.ndarray = labels[clip.name][clip.frames]
+    return scored
 
 
 def paper_score(clip: ClipScores, weight: float) -> np.ndarray:

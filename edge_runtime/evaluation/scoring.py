@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 
@@ -15,7 +16,12 @@ from edge_runtime.score import Score
 from edge_runtime.sources.read_ahead import read_ahead
 from edge_runtime.stream import Stream
 
-__all__ = ["as_clip_scores", "open_evaluation_stream", "score_frames"]
+__all__ = ["Runs", "as_clip_scores", "open_evaluation_stream", "score_frames", "warn_of_short_clips"]
+
+Runs = list[list[Score]]
+"""The scores of one clip, cut where it has a gap, as smoothing and alarms are; none of the runs is empty."""
+
+log = logging.getLogger(__name__)
 
 
 def open_evaluation_stream(detector: Detector, *, is_learning: bool) -> Stream:
@@ -26,11 +32,34 @@ def open_evaluation_stream(detector: Detector, *, is_learning: bool) -> Stream:
     return stream
 
 
-def score_frames(detector: Detector, stream: Stream, frames: Iterable[Frame]) -> list[Score]:
-    """The scores of a clip; its first frame has a gap, so nothing of the clip before is left in the window."""
+def score_frames(detector: Detector, stream: Stream, frames: Iterable[Frame]) -> Runs:
+    """The scores of a clip; its first frame has a gap, so nothing of the clip before is left in the window.
+
+    Returns:
+        a run for each stretch without a gap that holds a window; none of a clip that is shorter.
+    """
+    runs: Runs = [[]]
     with closing(read_ahead(frames)) as coming:
-        scores = (detector.step([(stream, frame)])[0] for frame in coming)
-        return [score for score in scores if score is not None]
+        for frame in coming:
+            if stream.window.gap_before(frame) is not None:
+                runs.append([])
+            runs[-1] += [score for score in detector.step([(stream, frame)]) if score is not None]
+    return [run for run in runs if run]
+
+
+def warn_of_short_clips(names: Sequence[str], clips: int, span: int) -> None:
+    """Say in the log which clips are left out because no window fits into them; nothing where there is none.
+
+    Args:
+        names: of these clips.
+        clips: how many there are in all.
+        span: frames of a window.
+    """
+    if names:
+        log.warning(
+            "%d of %d clips have no %d frames in a row, which one score needs, and are left out; the first: %s",
+            *(len(names), clips, span, names[0]),
+        )
 
 
 def as_clip_scores(name: str, scores: Sequence[Score]) -> ClipScores:
@@ -44,7 +73,7 @@ def as_clip_scores(name: str, scores: Sequence[Score]) -> ClipScores:
     has_memory = scores[0].query_distance is not None
     return ClipScores(
         name=name,
-        first=scores[0].frame,
+        frames=np.array([score.frame for score in scores]),
         psnr_db=np.array([score.psnr_db for score in scores]),
         query_distance=np.array([score.query_distance for score in scores], float) if has_memory else None,
         regular_score=np.array([score.regular_score for score in scores]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from edge_runtime.bundle import Bundle
 from edge_runtime.detector import Detector
 from edge_runtime.errors import ConfigError
 from edge_runtime.evaluation import EventCounts, MemoryModeResult, check_labels, evaluate, match_alarms, read_labels
-from edge_runtime.evaluation.scoring import as_clip_scores, open_evaluation_stream, score_frames
+from edge_runtime.evaluation.scoring import Runs, as_clip_scores, open_evaluation_stream, score_frames, warn_of_short_clips
 from edge_runtime.frames import Frame
 from edge_runtime.score import Score
 from edge_runtime.sources import clip_uris, open_source
@@ -29,7 +30,7 @@ class ModeReport:
     Attributes:
         result: AUC by protocol, and what the memory learned.
         alarms: what the threshold makes of it: events, hits, missed, false alarms.
-        scores: by clip, for plots.
+        scores: by clip, for plots; without clips that are shorter than a window.
     """
 
     result: MemoryModeResult
@@ -66,7 +67,7 @@ def measure_accuracy(
     carries_memory: bool = False,
     on_clip: Callable[[str], None] = lambda name: None,
 ) -> AccuracyReport:
-    """Score every labelled clip in both memory modes.
+    """Score every labelled clip in both memory modes. Clips shorter than a window are named in the log and left out.
 
     Args:
         data: folder of clips.
@@ -77,27 +78,30 @@ def measure_accuracy(
         on_clip: called with each clip's name when it begins.
 
     Raises:
-        ConfigError: labels that do not match the frames.
+        ConfigError: labels that do not match the frames, or no clip holds a window.
     """
     labels = read_labels(labels_at)
     clips = clip_uris(data)
     detector = Detector.open(bundle, precision=precision, backend=backend, device=device)
     threshold = bundle.precision(detector.precision).threshold
-    modes = {}
+    modes: dict[str, ModeReport] = {}
     for mode, is_learning in MODES.items():
         stream = open_evaluation_stream(detector, is_learning=is_learning)
-        scores: dict[str, list[Score]] = {}
+        runs: dict[str, Runs] = {}
         counts: dict[str, int] = {}
         for name, uri in clips.items():
             on_clip(name)
             if not carries_memory:  # a new stream, not a reset one: a bank that froze in one clip must learn in the next
                 stream = open_evaluation_stream(detector, is_learning=is_learning)
             frames = open_source(uri, default_fps=bundle.manifest.fps, stream=name)
-            scores[name] = score_frames(detector, stream, _counted(frames, name, counts))
+            runs[name] = score_frames(detector, stream, _counted(frames, name, counts))
             check_labels({name: labels[name]} if name in labels else labels, {name: counts[name]})
         check_labels(labels, counts)
+        if not modes:  # once is enough
+            warn_of_short_clips([name for name in runs if not runs[name]], len(runs), bundle.manifest.input.span)
+        scores = {name: list(chain.from_iterable(of_clip)) for name, of_clip in runs.items() if of_clip}
         result = evaluate([as_clip_scores(*item) for item in scores.items()], labels, bundle.manifest.paper_weight)
-        modes[mode] = ModeReport(result, _count_alarms(scores, labels, threshold.score, threshold.hold_s), scores)
+        modes[mode] = ModeReport(result, _count_alarms(runs, labels, threshold.score, threshold.hold_s), scores)
     return AccuracyReport(
         bundle=bundle.manifest.name,
         backend=detector.backend,
@@ -118,24 +122,22 @@ def _counted(frames: Iterable[Frame], name: str, counts: dict[str, int]) -> Iter
         yield frame
 
 
-def count_events(clips: dict[str, list[Score]], threshold: float, hold_s: float) -> dict[str, EventCounts]:
+def count_events(clips: dict[str, Runs], threshold: float, hold_s: float) -> dict[str, EventCounts]:
     """Alarms against the truth that the scores themselves carry, clip by clip.
 
     Raises:
         ConfigError: a score whose source does not know the truth.
     """
-    for name, scores in clips.items():
-        if any(score.truth is None for score in scores):
+    for name, runs in clips.items():
+        if any(score.truth is None for run in runs for score in run):
             raise ConfigError(f"{name}: expected a source that knows its truth (synthetic:), this one does not. Use edge-report accuracy.")
-    truths = {name: np.array([bool(score.truth) for score in scores]) for name, scores in clips.items()}
-    return {name: _match(scores, truths[name], threshold, hold_s) for name, scores in clips.items()}
+    truths = {name: [bool(score.truth) for score in chain.from_iterable(runs)] for name, runs in clips.items()}
+    return {name: _match(runs, truths[name], threshold, hold_s) for name, runs in clips.items()}
 
 
-def _count_alarms(clips: dict[str, list[Score]], labels: dict[str, np.ndarray], threshold: float, hold_s: float) -> EventCounts:
-    matched = [
-        _match(scores, labels[name][scores[0].frame : scores[0].frame + len(scores)], threshold, hold_s) for name, scores in clips.items()
-    ]
-    return sum_counts(matched)
+def _count_alarms(clips: dict[str, Runs], labels: dict[str, np.ndarray], threshold: float, hold_s: float) -> EventCounts:
+    truths = {name: [bool(labels[name][score.frame]) for score in chain.from_iterable(runs)] for name, runs in clips.items()}
+    return sum_counts([_match(runs, truths[name], threshold, hold_s) for name, runs in clips.items()])
 
 
 def sum_counts(counts: list[EventCounts]) -> EventCounts:
@@ -148,7 +150,13 @@ def sum_counts(counts: list[EventCounts]) -> EventCounts:
     )
 
 
-def _match(scores: list[Score], truth: np.ndarray, threshold: float, hold_s: float) -> EventCounts:
-    times_s = np.array([score.time_s for score in scores])
-    alarms = find_alarms(np.array([score.score for score in scores]), times_s, threshold, hold_s)
-    return match_alarms([(alarm.started_s, alarm.ended_s) for alarm in alarms], truth, times_s)
+def _match(runs: Runs, truth: list[bool], threshold: float, hold_s: float) -> EventCounts:
+    """A gap ends an alarm, as it does at the edge; an anomaly that goes on after it is the same."""
+    alarms = [alarm for run in runs for alarm in find_alarms(*_series(run), threshold, hold_s)]
+    _, times_s = _series(list(chain.from_iterable(runs)))
+    return match_alarms([(alarm.started_s, alarm.ended_s) for alarm in alarms], np.array(truth, bool), times_s)
+
+
+def _series(scores: list[Score]) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) scores and (N,) times in seconds."""
+    return np.array([score.score for score in scores]), np.array([score.time_s for score in scores])

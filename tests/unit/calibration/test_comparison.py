@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
@@ -10,13 +11,15 @@ import numpy as np
 import pytest
 
 from calibration.clips import find_clips
-from calibration.comparison import BOXES, CompareSettings, Comparison, Lead, _from_others, compare
+from calibration.comparison import BOXES, CompareSettings, Comparison, Lead, _from_others, _judge, compare
 from calibration.gliders import CutOut
 from calibration.replays import without_aftermath
 from edge_runtime import Bundle, open_source
 from edge_runtime.errors import ConfigError
+from edge_runtime.evaluation.scoring import Runs
 from edge_runtime.score import Latency, Score
 from tests.kit.commands import ROOT, error_of, run_module
+from tests.kit.timed_video import every, write_timed_video
 
 BUNDLE = ROOT / "bundles" / "synthetic-lite"
 NORMAL = "synthetic:?clips=2&seed=70&frames=96&anomalies=off"
@@ -134,6 +137,36 @@ def score_at(time_s: float, truth: bool) -> Score:
 def test_clips_too_short_for_a_pseudo_anomaly_are_refused(shipped: Bundle) -> None:
     with pytest.raises(ConfigError, match="6 s or more"):
         compare({"shipped": shipped}, find_clips(NORMAL.replace("96", "25")), CompareSettings(rounds=1))
+
+
+def test_a_short_clip_among_others_is_left_out(shipped: Bundle, compared: Comparison, caplog: pytest.LogCaptureFixture) -> None:
+    clips = find_clips(NORMAL)
+    short = [replace(clip, stop=89) for clip in find_clips(NORMAL.replace("seed=70", "seed=90"))]  # a frame less than 6 s
+    with caplog.at_level(logging.WARNING):
+        assert compare({"shipped": shipped}, [*clips, *short], CompareSettings(rounds=1)).kinds["shipped"] == compared.kinds["shipped"]
+    said = "2 of 4 clips have no 6 s without a pause, which leaves no room for a pseudo-anomaly, and are left out; the first: synthetic-00"
+    assert said in caplog.messages
+
+
+def test_a_clip_without_room_between_its_pauses_is_left_out(shipped: Bundle, tmp_path: Path) -> None:
+    images = list(lively())
+    video = write_timed_video(tmp_path / "gate.mp4", images, every(1 / 15, 80) + every(1 / 15, 20, start_s=30))
+    with pytest.raises(ConfigError, match="expected clips of 6 s or more without a pause, none leaves room"):
+        compare({"shipped": shipped}, find_clips(str(video)), CompareSettings(rounds=1))
+
+
+def test_frames_that_one_bundle_leaves_unscored_are_ranked_for_none(shipped: Bundle) -> None:
+    # The longer window scores two frames less after each gap; there, the shorter one is wrong.
+    truth = [False, False, False, False, True, True]
+
+    def runs(unscored: int) -> Runs:
+        of_one = [replace(score_at(i / 10, t), score=9.0 if i < 2 else float(t)) for i, t in enumerate(truth)]
+        of_other = [replace(score, frame=score.frame + 100, time_s=score.time_s + 100) for score in of_one]
+        return [of_one[unscored:], of_other[unscored:]]
+
+    results = _judge({"short": shipped, "long": shipped}, {"short": [runs(0)], "long": [runs(2)]}, CompareSettings())
+    assert [results[name].causal for name in ("short", "long")] == [100.0, 100.0]
+    assert results["long"].causal_lead == Lead(0.0, 0.0)
 
 
 def test_bundles_of_two_frame_rates_are_refused(shipped: Bundle) -> None:

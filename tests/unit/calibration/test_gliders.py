@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import groupby
 
 import numpy as np
@@ -54,6 +55,13 @@ def test_speed_is_in_pixels_a_frame(speed: int) -> None:
     assert brisk_speed(walker_clip(speed=speed)) == pytest.approx(speed, rel=0.1)
 
 
+def test_a_step_over_a_gap_is_no_speed() -> None:
+    frames = walker_clip()
+    across = {11, 31, 51, 71}  # half of the steps that are looked at
+    clip = [replace(frames[(i + 4) % 80], index=i, gap="a pause") if i in across else frame for i, frame in enumerate(frames)]
+    assert brisk_speed(clip) == pytest.approx(2, rel=0.1)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_only_frames_that_say_so_are_changed(seed: int) -> None:
     frames = still_clip(200)
@@ -88,6 +96,18 @@ def test_also_in_a_short_clip_something_glides(count: int) -> None:
     for seed in range(5):
         changed = add_gliders(still_clip(count), [white_square()], (2, 3), FPS, np.random.default_rng(seed))
         assert not changed[0].truth and any(frame.truth for frame in changed[: count // 2 + 1])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_nothing_glides_through_a_gap_and_each_stretch_with_room_has_its_own(seed: int) -> None:
+    starts = {60, 80, 140}
+    frames = [replace(frame, gap="a pause") if frame.index in starts else frame for frame in still_clip(200)]
+    changed = add_gliders(frames, [white_square()], (2, 3), FPS, np.random.default_rng(seed))
+    assert [frame.index for frame in changed] == list(range(200))
+    for start, stop, has_room in ((0, 60, True), (60, 80, False), (80, 140, True), (140, 200, True)):
+        stretch = changed[start:stop]
+        assert not any(frame.truth for frame in stretch[:29])
+        assert any(frame.truth for frame in stretch[:31]) == has_room
 
 
 def test_the_clip_given_is_left_alone_and_a_seed_repeats() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,10 @@ FPS = 10
 def clip_of(count: int, height: int = 40, width: int = 60) -> list[Frame]:
     """A clip whose frame i is grey i all over: the grey tells from when a pixel is."""
     return [Frame(np.full((height, width, 3), i, np.uint8), i, i / FPS, 0.0, "gate", "start" if i == 0 else None) for i in range(count)]
+
+
+def with_gaps(frames: list[Frame], *starts: int) -> list[Frame]:
+    return [replace(frame, gap="a pause") if frame.index in starts else frame for frame in frames]
 
 
 def changed_of(count: int, seed: int) -> list[Frame]:
@@ -92,6 +98,17 @@ def test_the_clip_it_is_given_stays_as_it_is() -> None:
 
 def test_a_clip_shorter_than_the_first_pause_stays_normal() -> None:
     assert [frame.truth for frame in changed_of(29, 0)] == [False] * 29
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_nothing_is_pasted_across_a_gap_and_each_stretch_begins_normal(seed: int) -> None:
+    changed = add_fast_forwards(with_gaps(clip_of(200), 60, 80, 140), FPS, np.random.default_rng(seed))
+    assert [frame.index for frame in changed] == list(range(200))
+    for start, stop, has_room in ((0, 60, True), (60, 80, False), (80, 140, True), (140, 200, True)):
+        stretch = changed[start:stop]
+        assert all(start <= frame.image.min() and frame.image.max() < stop for frame in stretch)
+        assert not any(frame.truth for frame in stretch[:30])
+        assert any(frame.truth for frame in stretch) == has_room
 
 
 def test_pictures_smaller_than_the_smallest_box_are_filled_by_it() -> None:

@@ -1,31 +1,41 @@
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from calibration.clips import NormalClip, find_clips, read_frames
-from calibration.score import CalibrationSettings, calibrate, choose_threshold
-from edge_runtime import Bundle, Detector
+from calibration.clips import NormalClip, find_clips, read_frames, split_at_gaps
+from calibration.score import CalibrationSettings, NormalRun, calibrate, choose_threshold
+from edge_runtime import Bundle, Detector, open_source
 from edge_runtime.alarms import count_alarms
 from edge_runtime.errors import ConfigError
 from edge_runtime.evaluation.scoring import open_evaluation_stream, score_frames
+from edge_runtime.frames import Frame
 from edge_runtime.manifest import encode_manifest, parse_manifest
+from edge_runtime.pipeline import Pipeline
+from tests.kit.drawn_footage import draw
+from tests.kit.timed_video import every, write_timed_video
 
 Toy = Callable[[str], Bundle]
 NORMAL = "synthetic:?clips=2&seed=50&frames=100&anomalies=off&width=64&height=48&fps=10"
 TAIL = -math.log10(0.05)
 
 
-def peaks_in(frames: int, *peaks: float) -> list[float]:
+def run_of(scores: Sequence[float], fps: float = 1.0) -> NormalRun:
+    return NormalRun(np.array(scores), np.arange(len(scores)) / fps)
+
+
+def peaks_in(frames: int, *peaks: float) -> NormalRun:
     """Scores of 0.1 with single peaks far from each other."""
     scores = [0.1] * frames
     for i, peak in enumerate(peaks):
         scores[(i + 1) * frames // (len(peaks) + 1)] = peak
-    return scores
+    return run_of(scores)
 
 
 # threshold
@@ -47,7 +57,7 @@ def test_footage_is_counted_over_all_clips() -> None:
 def test_a_threshold_so_low_that_one_alarm_never_ends_is_not_taken_for_a_quiet_one() -> None:
     scores = (-np.log10(np.random.default_rng(0).uniform(size=7200))).tolist()
     settings = CalibrationSettings(hold_s=20.0)  # at the median score an alarm lasts for hours
-    threshold = choose_threshold([scores], 1.0, settings)
+    threshold = choose_threshold([run_of(scores)], 1.0, settings)
     times_s = np.arange(7200.0)
     assert count_alarms(np.array(scores), times_s, threshold.score, 20.0) == 2
     assert count_alarms(np.array(scores), times_s, math.nextafter(threshold.score, 0), 20.0) == 3
@@ -60,25 +70,41 @@ def test_less_footage_is_extrapolated_from_how_many_frames_make_an_alarm(rate: f
     scores = [0.1] * 600
     scores[100:103] = [2.0, 2.0, 2.0]
     scores[400] = 1.4
-    threshold = choose_threshold([scores], 10.0, CalibrationSettings(false_alarms_per_hour=rate))
+    threshold = choose_threshold([run_of(scores, fps=10.0)], 10.0, CalibrationSettings(false_alarms_per_hour=rate))
     assert threshold.score == pytest.approx(math.log10(36_000 * (2 / 4) / rate))
     assert threshold.is_extrapolated
 
 
 def test_an_extrapolated_threshold_is_never_below_the_tail() -> None:
-    threshold = choose_threshold([[0.1] * 36], 1.0, CalibrationSettings(false_alarms_per_hour=90.0))
+    threshold = choose_threshold([run_of([0.1] * 36)], 1.0, CalibrationSettings(false_alarms_per_hour=90.0))
     assert (threshold.score, threshold.is_extrapolated) == (pytest.approx(math.log10(40)), True)
-    threshold = choose_threshold([[2.0] * 36], 1.0, CalibrationSettings(false_alarms_per_hour=90.0))
+    threshold = choose_threshold([run_of([2.0] * 36)], 1.0, CalibrationSettings(false_alarms_per_hour=90.0))
     assert threshold.score == pytest.approx(TAIL)  # one alarm of 36 frames: by itself it would be log10(40 / 36)
 
 
 def test_more_false_alarms_wished_never_raise_the_threshold() -> None:
     scores = np.random.default_rng(1).exponential(0.5, 3600).tolist()
-    thresholds = [choose_threshold([scores], 1.0, CalibrationSettings(rate)).score for rate in (1.0, 2.0, 5.0, 20.0)]
+    thresholds = [choose_threshold([run_of(scores)], 1.0, CalibrationSettings(rate)).score for rate in (1.0, 2.0, 5.0, 20.0)]
     assert thresholds == sorted(thresholds, reverse=True)
 
 
+def test_an_alarm_ends_at_a_gap_and_by_the_clock() -> None:
+    # Two peaks with a frame between them are one alarm; with a gap there, or where that frame came late, they are two.
+    scores = [0.1] * 10 + [2.0, 0.1, 2.0] + [0.1] * 10
+    whole = run_of(scores)
+    cut = [run_of(scores[:12]), run_of(scores[12:])]
+    uneven = NormalRun(whole.scores, whole.times_s + 2.0 * (whole.times_s >= 11))
+    extrapolated = [choose_threshold(runs, 1.0, CalibrationSettings()).score for runs in ([whole], cut, [uneven])]
+    assert extrapolated == pytest.approx([math.log10(3600 * alarms / 2) for alarms in (1, 2, 2)])
+
+
 # clips
+
+
+def test_a_clip_is_split_at_its_gaps() -> None:
+    frames = [Frame(np.zeros((1, 1, 3), np.uint8), i, 0.0, 0.0, "gate", "a pause" if i in (0, 2, 5) else None) for i in range(6)]
+    assert [[frame.index for frame in stretch] for stretch in split_at_gaps(frames)] == [[0, 1], [2, 3, 4], [5]]
+    assert [[frame.index for frame in stretch] for stretch in split_at_gaps(frames[3:])] == [[3, 4], [5]]
 
 
 def test_clips_of_a_place_are_read_whole() -> None:
@@ -121,9 +147,31 @@ def test_the_scale_puts_a_twentieth_of_the_normal_frames_into_the_tail(toy: Toy)
     scores = [
         score.score
         for clip in find_clips(NORMAL)
-        for score in score_frames(detector, open_evaluation_stream(detector, is_learning=True), read_frames(clip, 10.0))
+        for run in score_frames(detector, open_evaluation_stream(detector, is_learning=True), read_frames(clip, 10.0))
+        for score in run
     ]
     assert np.mean(np.array(scores) > TAIL) == pytest.approx(0.05, abs=0.01)
+
+
+def test_footage_with_pauses_is_measured_as_the_runtime_will_score_it(toy: Toy, tmp_path: Path) -> None:
+    times_s = every(0.1, 70) + every(0.1, 3, start_s=30) + every(0.1, 40, start_s=60) + every(0.1, 40, start_s=90)
+    video = write_timed_video(tmp_path / "gate.mp4", draw(153), times_s)
+    bundle = toy("one_pool")
+    settings = CalibrationSettings(pseudo_rounds=1, smoothing_s=(1.0,))
+    calibrated = replace(bundle, manifest=calibrate(bundle, find_clips(str(video)), settings))
+    precision = calibrated.manifest.precisions["fp32"]
+
+    detector = Detector.open(calibrated, device="cpu", threshold=TAIL)
+    stream = detector.open_stream("gate")
+    runs = score_frames(detector, detector.open_stream("gate"), open_source(str(video)))
+    pipeline = Pipeline(detector, open_source(str(video)), [], stream)
+    pipeline.run()
+    assert sum(map(len, runs)) == pipeline.progress.scored == 70 + 40 + 40 - 3 * 4
+    errors = [[score.local_error for score in run] for run in runs]
+    smoothed = [np.mean(run[max(i - 9, 0) : i + 1]) for run in errors for i in range(len(run))]  # ten frames are a second
+    assert precision.score_scale.knots == pytest.approx(np.quantile(smoothed, np.linspace(0, 0.95, 65)))
+    reached = sum(score.score >= TAIL for run in runs for score in run)
+    assert precision.threshold.score == pytest.approx(math.log10(36_000 * pipeline.progress.alarms / reached))
 
 
 def test_a_second_precision_is_told_apart_from_the_first(toy: Toy) -> None:
@@ -146,6 +194,16 @@ def test_clips_that_are_too_short_are_refused(where: str, message: str, toy: Toy
         calibrate(toy("one_pool"), find_clips(where), CalibrationSettings())
 
 
+def test_many_short_clips_first_do_not_hide_those_with_room(toy: Toy, caplog: pytest.LogCaptureFixture) -> None:
+    short = find_clips(NORMAL.replace("clips=2", "clips=8").replace("frames=100", "frames=20"))
+    shorter_than_a_window = find_clips(NORMAL.replace("clips=2", "clips=1").replace("frames=100", "frames=4"))
+    with caplog.at_level(logging.WARNING):
+        clips = [*shorter_than_a_window, *short, *find_clips(NORMAL)]
+        manifest = calibrate(toy("one_pool"), clips, CalibrationSettings(pseudo_rounds=1, paper_weights=(0.3,)))
+    assert manifest.paper_weight == 0.3
+    assert "1 of 11 clips have no 5 frames in a row, which one score needs, and are left out; the first: synthetic-00" in caplog.messages
+
+
 def test_no_clip_at_all_is_refused(toy: Toy) -> None:
     with pytest.raises(ConfigError, match="expected at least one normal clip, got none"):
         calibrate(toy("one_pool"), [], CalibrationSettings())
@@ -156,7 +214,8 @@ def frozen_regular_scores(bundle: Bundle) -> list[float]:
     return [
         score.regular_score
         for clip in find_clips(NORMAL)
-        for score in score_frames(detector, open_evaluation_stream(detector, is_learning=False), read_frames(clip, 10.0))
+        for run in score_frames(detector, open_evaluation_stream(detector, is_learning=False), read_frames(clip, 10.0))
+        for score in run
     ]
 
 

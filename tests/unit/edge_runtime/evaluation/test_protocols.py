@@ -58,7 +58,7 @@ def test_a_constant_series_says_nothing() -> None:
 
 
 def test_frames_before_the_first_scored_one_do_not_count() -> None:
-    clip = _clip(first=2, psnr_db=[40, 20])
+    clip = _clip(frames=[2, 3], psnr_db=[40, 20])
     result = evaluate([clip], {"01": np.array([True, True, False, True])}, paper_weight=0.6)
     assert (result.frames, result.anomalous, result.paper) == (2, 1, 100.0)
 
@@ -66,6 +66,15 @@ def test_frames_before_the_first_scored_one_do_not_count() -> None:
 def test_frames_after_the_last_scored_one_do_not_count() -> None:
     result = evaluate([_clip(psnr_db=[40, 20])], {"01": np.array([False, True, True])}, paper_weight=0.6)
     assert (result.frames, result.anomalous) == (2, 1)
+
+
+def test_a_label_belongs_to_its_frame_also_after_a_gap() -> None:
+    # The window fills again in frames 4 and 5, which are anomalous, too.
+    clip = _clip(frames=[2, 3, 6, 7], psnr_db=[40, 40, 20, 40], score=[1, 1, 9, 1], memory_updated=[True, True, True, False])
+    labels = {"01": np.array([0, 0, 0, 0, 1, 1, 1, 0], bool)}
+    result = evaluate([clip], labels, paper_weight=0.6)
+    assert (result.causal, result.pooled_psnr, result.paper) == (100.0, 100.0, 100.0)
+    assert (result.frames, result.anomalous, result.updates, result.updates_anomalous) == (4, 1, 3, 1)
 
 
 def test_updates_are_counted_by_class() -> None:
@@ -89,11 +98,13 @@ def test_the_result_has_the_names_and_types_of_the_report() -> None:
 
 
 def test_labels_that_do_not_match_the_frames_are_refused() -> None:
-    clip = _clip(first=4, psnr_db=[40, 20])
+    clip = _clip(frames=[4, 5], psnr_db=[40, 20])
     with pytest.raises(ConfigError, match="clip 01: expected at least 6 labels, got 5"):
         evaluate([clip], {"01": np.zeros(5, bool)}, paper_weight=0.6)
     with pytest.raises(ConfigError, match="clip 01: expected at least 6 labels, got 0"):
         evaluate([clip], {}, paper_weight=0.6)
+    with pytest.raises(ConfigError, match="clip 01: expected at least 10 labels, got 6"):
+        evaluate([_clip(frames=[4, 9], psnr_db=[40, 20])], {"01": np.zeros(6, bool)}, paper_weight=0.6)
 
 
 def test_wrong_settings_are_refused() -> None:
@@ -107,26 +118,29 @@ def test_scores_of_different_lengths_are_refused() -> None:
     with pytest.raises(ShapeError, match=r"clip 01, score: expected \(2,\) like psnr_db, got \(3,\)"):
         _clip(psnr_db=[40, 20], score=[1, 2, 3])
 
+    with pytest.raises(ShapeError, match=r"clip 01, frames: expected \(2,\) like psnr_db, got \(1,\)"):
+        _clip(psnr_db=[40, 20], frames=[0])
+
 
 def test_a_score_that_is_not_finite_is_named_with_its_frame() -> None:
-    with pytest.raises(ShapeError, match="clip 01, local_error: expected finite numbers, got nan at frame 5"):
-        _clip(first=4, psnr_db=[40, 20], local_error=[0, float("nan")])
+    with pytest.raises(ShapeError, match="clip 01, local_error: expected finite numbers, got nan at frame 9"):
+        _clip(frames=[4, 9], psnr_db=[40, 20], local_error=[0, float("nan")])
 
 
 def _clip(
     psnr_db: list[float],
     name: str = "01",
-    first: int = 0,
+    frames: list[int] | None = None,
     query_distance: list[float] | None = None,
     local_error: list[float] | None = None,
     score: list[float] | None = None,
     memory_updated: list[bool] | None = None,
 ) -> ClipScores:
-    """A clip that is zero where nothing is said."""
+    """A clip that is zero where nothing is said, its frames counted from 0."""
     zeros = [0.0] * len(psnr_db)
     return ClipScores(
         name=name,
-        first=first,
+        frames=np.arange(len(psnr_db)) if frames is None else np.array(frames),
         psnr_db=np.array(psnr_db, np.float64),
         query_distance=None if query_distance is None else np.array(query_distance, np.float64),
         regular_score=np.array(zeros),

@@ -96,6 +96,8 @@ def _csv_rows(path: Path) -> list[tuple[int, list[str]]]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
             rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if row]
+    except OSError as error:
+        raise ConfigError(f"{path}: expected labels, got '{error.strerror}'. Check the file and its permissions.") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"{path}: expected a CSV in UTF-8, got '{error}'. Save the labels as text.") from error
     if not rows or rows[0][1] != HEADER:

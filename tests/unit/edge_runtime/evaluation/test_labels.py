@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -45,6 +47,18 @@ def test_a_csv_from_a_spreadsheet_is_read(tmp_path: Path) -> None:
 def test_lines_that_do_not_label_every_frame_once_are_refused(tmp_path: Path, lines: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         read_labels(_csv(tmp_path, *lines))
+
+
+def test_a_csv_that_may_not_be_read_is_a_config_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "labels.csv"
+    path.touch()
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "open", refuse)  # root may read all
+    with pytest.raises(ConfigError, match=r"labels\.csv: expected labels, got 'Permission denied'"):
+        read_labels(path)
 
 
 def test_a_csv_needs_its_header(tmp_path: Path) -> None:

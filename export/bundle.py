@@ -7,6 +7,7 @@ import json
 import logging
 import platform
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -204,7 +205,7 @@ def _provenance(run: Run, settings: BundleSettings) -> dict[str, Any]:
     return {
         "training_clips": [segment["name"] for segment in run.facts["training"]],
         "held_out_clips": [segment["name"] for segment in run.facts["held_out"]],
-        "started_from": run.facts.get("started_from"),
+        "started_from": _origin(run.facts.get("started_from")),
         "epoch": run.epoch,
         "seed": run.config.seed,
         "calibration": asdict(settings.calibration),
@@ -216,6 +217,15 @@ def _provenance(run: Run, settings: BundleSettings) -> dict[str, Any]:
             "opset": OPSET,
         },
     }
+
+
+def _origin(start: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The run that weights come from, and the one that its own came from: names, because the paths of a machine are nobody's business."""
+    if start is None:
+        return None
+    clips = [segment["name"] for segment in start["training"]]
+    facts = {key: start[key] for key in ("sha256", "epoch", "configuration")}
+    return {"run": Path(start["run"]).name, **facts, "training_clips": clips, "started_from": _origin(start["started_from"])}
 
 
 def _keep_model_card(before: Path, draft: Path) -> None:

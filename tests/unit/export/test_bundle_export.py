@@ -112,6 +112,18 @@ def test_the_held_out_clips_are_named(original: Bundle) -> None:
     assert provenance["trained_with"]["torch"] == str(torch.__version__)
 
 
+def test_what_weights_come_from_is_named_without_the_paths_of_this_machine(run: Run, tmp_path: Path) -> None:
+    segments = [{"name": "gate-1", "uri": "/home/somebody/gate-1.mp4", "start": 0, "stop": 9}]
+    first = {"run": "/home/somebody/first", "sha256": "1", "epoch": 7, "configuration": {}, "training": segments, "started_from": None}
+    second = first | {"run": "/home/somebody/second", "sha256": "2", "started_from": first}
+    fine = replace(run, facts=run.facts | {"started_from": second})
+    made = make_bundle(fine, tmp_path / "bundle", BundleSettings(precisions=("fp32",)))
+    origin = made.manifest.provenance["started_from"]
+    assert (origin["run"], origin["sha256"], origin["epoch"], origin["training_clips"]) == ("second", "2", 7, ["gate-1"])
+    assert (origin["started_from"]["run"], origin["started_from"]["started_from"]) == ("first", None)
+    assert "somebody" not in (made.path / "manifest.json").read_text()
+
+
 def test_parity_is_recorded_and_small(original: Bundle) -> None:
     for name, precision in original.manifest.precisions.items():
         tensors = [tensor.name for graph in (precision.encoder, precision.decoder) for tensor in graph.outputs]

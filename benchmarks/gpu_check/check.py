@@ -31,7 +31,9 @@ def check(settings: Settings, results: Path, time_limit_s: float, footage: Path 
         SinkError: the results cannot be written.
     """
     began = monotonic()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends this is to end the part at hand, too
+    # Whoever ends this is to end the part at hand, too. What a script begins with & has SIGINT ignored.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
     gpu = find_gpu()
     if gpu is None:
         raise BackendUnavailable("gpu-check: expected an NVIDIA GPU that answers, got none. Look at nvidia-smi and edge-doctor.")

@@ -13,7 +13,7 @@ import numpy as np
 from calibration.clips import split_at_gaps
 from edge_runtime.frames import Frame
 
-__all__ = ["EVENT_S", "PAUSE_S", "FastForward", "add_fast_forwards", "random_frames"]
+__all__ = ["PAUSE_S", "FastForward", "add_fast_forwards", "random_frames"]
 
 EVENT_S = (2.0, 4.0)
 PAUSE_S = (3.0, 5.0)

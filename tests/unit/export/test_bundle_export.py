@@ -4,7 +4,7 @@ import json
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,9 +23,12 @@ from export.bundle import BundleSettings, Run, load_run, make_bundle
 from export.bundle_folder import remove_killed_exports, work_folder
 from export.parity import TOLERANCES, check_parity, parity
 from tests.kit.commands import command_line, environment, error_of, run_module
+from tests.kit.one_thread import one_thread
 from train.config import MemoryConfig, ModelConfig, OptimiserConfig, TrainConfig
 from train.data import CALIBRATION_S
 from train.loop import train
+
+__all__ = ["one_thread"]  # a fixture holds where its name stands
 
 SCENE = "synthetic:?width=64&height=64&anomalies=off&"
 CONFIG = TrainConfig(
@@ -35,15 +38,6 @@ CONFIG = TrainConfig(
     memory=MemoryConfig(items=4),
     optimiser=OptimiserConfig(learning_rate=2e-3, batch_size=16, epochs=1),
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Networks this small are slower on several threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

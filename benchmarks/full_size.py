@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from edge_runtime.bundle import Bundle
 from edge_runtime.manifest import (
     SCHEMA,
+    FastGraphs,
     FileSpec,
     GateSpec,
     GraphSpec,
@@ -48,18 +49,19 @@ def random_model(seed: int = 0, *, side: int = FULL_SIZE.height, width: int = 64
     return model.eval()
 
 
-def full_size_bundle(model: Mnad, folder: Path, precisions: Sequence[str] = ("fp32",)) -> Bundle:
-    """Export the network into a bundle whose gate lets every frame pass."""
+def full_size_bundle(model: Mnad, folder: Path, precisions: Sequence[str] = ("fp32",), *, has_fast_graphs: bool = False) -> Bundle:
+    """Export the network into a bundle whose gate lets every frame pass; with fast graphs it is what `make bundle` would write."""
     import safetensors.torch
     import torch
 
-    from export.bundle import write_graphs
+    from export.bundle import write_fast_graphs, write_graphs
     from train.memory import initial_items
 
     graphs = {precision: write_graphs(model, precision, folder) for precision in precisions}
     memory = safetensors.torch.save({"memory": initial_items(10, model.query_size, torch.Generator().manual_seed(0))})
     (folder / "memory.safetensors").write_bytes(memory)
-    manifest = _manifest(model.input_spec, graphs, hashlib.sha256(memory).hexdigest())
+    fast = write_fast_graphs(model, folder) if has_fast_graphs else None
+    manifest = _manifest(model.input_spec, graphs, hashlib.sha256(memory).hexdigest(), fast)
     (folder / "manifest.json").write_bytes(encode_manifest(manifest))
     return Bundle.load(folder)
 
@@ -70,8 +72,13 @@ def full_size_manifest() -> Manifest:
     return _manifest(FULL_SIZE, {"fp32": (GraphSpec("-", "-", (), (query,)), GraphSpec("-", "-", (), ()))}, "-")
 
 
-def _manifest(spec: InputSpec, graphs: Mapping[str, tuple[GraphSpec, GraphSpec]], memory_hash: str) -> Manifest:
+def _manifest(
+    spec: InputSpec, graphs: Mapping[str, tuple[GraphSpec, GraphSpec]], memory_hash: str, fast: FastGraphs | None = None
+) -> Manifest:
     scale, threshold = ScoreScale("local_error", 5, (0.0, 1.0), 1.0), Threshold(3.0, 1.0, True, 2.0)
+    precisions = {precision: Precision(*halves, scale, threshold, {}, "Random weights.") for precision, halves in graphs.items()}
+    if fast is not None:
+        precisions["fp32"] = replace(precisions["fp32"], fast=fast)
     return Manifest(
         schema=SCHEMA,
         name="full-size",
@@ -83,6 +90,6 @@ def _manifest(spec: InputSpec, graphs: Mapping[str, tuple[GraphSpec, GraphSpec]]
         gate=GateSpec(2.0),
         update=UpdateSpec(rate=0.001, write_scale="all", drift_limit=2.0),
         paper_weight=0.6,
-        precisions={precision: Precision(*halves, scale, threshold, {}, "Random weights.") for precision, halves in graphs.items()},
+        precisions=precisions,
         provenance={},
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ WAYS = (("tensorrt", "cuda"), ("tensorrt-rtx", "cuda"), ("onnxruntime", "cuda"),
 
 ON_GPU, ON_CPU = ("fp16", "fp32"), ("fp32", "fp16")
 """Precisions that `auto` takes, the best first. int8 has to be named."""
+
+X86_64 = ("x86_64", "amd64")
+"""Names of the processors on which a bundle's fast graphs were measured to be faster."""
 
 log = logging.getLogger(__name__)
 
@@ -120,6 +124,9 @@ def _load_on_cpu(bundle: Bundle, precision: str, threads: int | None) -> Loaded:
 
     precision = _chosen(bundle, precision, ON_CPU)
     specs = _specs(bundle, precision)
+    fast = bundle.precision(precision).fast
+    if fast is not None and platform.machine().lower() in X86_64:
+        specs = (fast.encoder, fast.decoder)
     encoder, decoder = (OnnxRuntimeGraph(bundle, spec, threads=threads) for spec in specs)
     return Loaded(precision, "onnxruntime", encoder, decoder, HostDevice(), _largest_batch(specs))
 

@@ -22,6 +22,7 @@ __all__ = [
     "ADDRESSINGS",
     "SCHEMA",
     "UPDATE_RULES",
+    "FastGraphs",
     "FileSpec",
     "GateSpec",
     "GraphSpec",
@@ -122,12 +123,26 @@ class ModelSpec:
 
 
 @dataclass(frozen=True)
+class FastGraphs:
+    """The graphs of a precision once more, the same to rounding and with fewer multiplications, for ONNX Runtime on an x86-64 CPU.
+
+    Attributes:
+        parity: as that of `Precision`.
+    """
+
+    encoder: GraphSpec
+    decoder: GraphSpec
+    parity: dict[str, float]
+
+
+@dataclass(frozen=True)
 class Precision:
     """The graphs of one precision with the scale and threshold that were calibrated with them.
 
     Attributes:
         parity: largest absolute difference from the PyTorch model, by tensor, on held-out clips.
         verdict: one sentence on whether to use it, and why.
+        fast: None where the network has no such form, or it was left out.
     """
 
     encoder: GraphSpec
@@ -136,6 +151,7 @@ class Precision:
     threshold: Threshold
     parity: dict[str, float]
     verdict: str
+    fast: FastGraphs | None = None
 
 
 @dataclass(frozen=True)
@@ -224,6 +240,8 @@ def _check_manifest(manifest: Manifest, origin: str) -> None:
         frames = precision.score_scale.smoothing_frames
         require(frames <= LONGEST_SMOOTHING, f"precisions.{name}.score_scale.smoothing_frames of at most {LONGEST_SMOOTHING}, got {frames}")
         _check_graphs(manifest, precision, f"precisions.{name}", require)
+        if precision.fast is not None:
+            _check_fast_graphs(precision, precision.fast, f"precisions.{name}.fast", require)
     _check_query_sizes(manifest, require)
 
 
@@ -258,6 +276,15 @@ def _check_graphs(manifest: Manifest, precision: Precision, where: str, require:
         require(outputs[name] == shape, f"{where}.decoder to give '{name}' (B, {', '.join(map(str, shape))}), got (B, *{outputs[name]})")
 
 
+def _check_fast_graphs(precision: Precision, fast: FastGraphs, where: str, require: Any) -> None:
+    for part, graph, plain in (("encoder", fast.encoder, precision.encoder), ("decoder", fast.decoder, precision.decoder)):
+        _check_file(graph, f"{where}.{part}", require)
+        is_same = (graph.inputs, graph.outputs) == (plain.inputs, plain.outputs)
+        require(
+            is_same, f"{where}.{part} to take and give what {where.removesuffix('.fast')}.{part} does, got {graph.inputs}, {graph.outputs}"
+        )
+
+
 def _check_query_sizes(manifest: Manifest, require: Any) -> None:
     """One memory serves every precision."""
     queries = {pool.query for pool in manifest.pools}
@@ -281,5 +308,9 @@ def _stays_inside(file: str) -> bool:
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """The bytes of `manifest.json`: indented, keys in the order of the dataclasses."""
-    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+    """The bytes of `manifest.json`: indented, keys in the order of the dataclasses, `fast` where there is one."""
+    values = msgspec.to_builtins(manifest)
+    for precision in values["precisions"].values():
+        if precision.get("fast") is None:
+            precision.pop("fast", None)
+    return msgspec.json.format(msgspec.json.encode(values), indent=2) + b"\n"

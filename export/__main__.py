@@ -17,6 +17,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("bundle"), help="folder of the bundle (default: %(default)s)")
     parser.add_argument("--name", help="name of the bundle (default: the configuration's)")
     parser.add_argument("--precisions", nargs="+", choices=("fp32", "fp16"), default=("fp32", "fp16"))
+    parser.add_argument("--no-fast-graphs", action="store_true", help="leave out what wide networks need on x86-64 CPUs alone")
     parser.add_argument("--update", choices=("ema", "mnad", "none"), default="ema", help="how the memory learns at the edge")
     parser.add_argument("--update-rate", type=float, default=0.01, help="length of an ema step (default: %(default)s)")
     parser.add_argument("--drift-limit", type=float, default=0.25, help="drift at which the memory freezes (default: %(default)s)")
@@ -36,6 +37,7 @@ def _export(arguments: argparse.Namespace) -> int:
     settings = BundleSettings(
         name=arguments.name,
         precisions=tuple(arguments.precisions),
+        has_fast_graphs=not arguments.no_fast_graphs,
         update=arguments.update,
         update_rate=arguments.update_rate,
         drift_limit=arguments.drift_limit,

@@ -25,6 +25,7 @@ from edge_runtime.bundle import Bundle
 from edge_runtime.errors import ConfigError
 from edge_runtime.manifest import (
     SCHEMA,
+    FastGraphs,
     FileSpec,
     GateSpec,
     GraphSpec,
@@ -37,15 +38,16 @@ from edge_runtime.manifest import (
 )
 from edge_runtime.score_scale import ScoreScale, Threshold
 from export.bundle_folder import remove_killed_exports, work_folder
+from export.fast_convolutions import has_fast_form, speed_up
 from export.onnx_graphs import OPSET, export_graph
 from export.parity import check_parity, parity
-from export.split import split
+from export.split import SplitModel, split
 from train.checkpoint import load_checkpoint
 from train.config import TrainConfig, parse_config
 from train.data import Segment, Windows, load_segments
 from train.models import Mnad, build_model
 
-__all__ = ["BundleSettings", "Run", "load_run", "make_bundle", "write_graphs"]
+__all__ = ["BundleSettings", "Run", "load_run", "make_bundle", "write_fast_graphs", "write_graphs"]
 
 PARITY_WINDOWS = 8
 PARITY_FRAMES = 200  # of each held-out clip, to draw the windows from
@@ -59,11 +61,13 @@ class BundleSettings:
 
     Attributes:
         name: of the bundle; the run's configuration's where None.
+        has_fast_graphs: whether graphs for x86-64 CPUs are added where the network has a fast form, at twice the weights on disk.
         update, update_rate, drift_limit: how the memory learns at the edge; see `UpdateSpec`.
     """
 
     name: str | None = None
     precisions: tuple[str, ...] = ("fp32", "fp16")
+    has_fast_graphs: bool = True
     update: str = "ema"
     update_rate: float = 0.01
     drift_limit: float = 0.25
@@ -141,19 +145,31 @@ def make_bundle(run: Run, out: Path, settings: BundleSettings) -> Bundle:
 
 def write_graphs(model: Mnad, precision: str, folder: Path) -> tuple[GraphSpec, GraphSpec]:
     """Export encoder and decoder of one precision into a folder."""
+    return _write_halves(model, split(model), precision, folder, suffix=precision)
+
+
+def write_fast_graphs(model: Mnad, folder: Path) -> FastGraphs | None:
+    """The same in float32 with fast convolutions; None where the network is too narrow for them to pay."""
+    if not has_fast_form(model):
+        return None
     halves = split(model)
+    halves = SplitModel(speed_up(halves.encoder), speed_up(halves.decoder))
+    return FastGraphs(*_write_halves(model, halves, "fp32", folder, suffix="fp32-fast"), parity={})
+
+
+def _write_halves(model: Mnad, halves: SplitModel, precision: str, folder: Path, suffix: str) -> tuple[GraphSpec, GraphSpec]:
     spec = model.input_spec
     clip = torch.zeros(1, spec.frames, spec.channels, spec.height, spec.width)
     with torch.no_grad():
         encoded = dict(zip(halves.encoder.outputs, halves.encoder(clip), strict=True))
     given = encoded | {"read": encoded["query"], "target": clip[:, 0]}
     return (
-        export_graph(halves.encoder, {"clip": clip}, halves.encoder.outputs, folder / f"encoder.{precision}.onnx", precision),
+        export_graph(halves.encoder, {"clip": clip}, halves.encoder.outputs, folder / f"encoder.{suffix}.onnx", precision),
         export_graph(
             halves.decoder,
             {name: given[name] for name in halves.decoder.inputs},
             halves.decoder.outputs,
-            folder / f"decoder.{precision}.onnx",
+            folder / f"decoder.{suffix}.onnx",
             precision,
         ),
     )
@@ -167,6 +183,8 @@ def _write_draft(run: Run, folder: Path, settings: BundleSettings) -> Bundle:
         name: Precision(*write_graphs(run.model, name, folder), uncalibrated, threshold, parity={}, verdict="")
         for name in settings.precisions
     }
+    if settings.has_fast_graphs and "fp32" in precisions:
+        precisions["fp32"] = replace(precisions["fp32"], fast=write_fast_graphs(run.model, folder))
     pools = {} if run.items is None else {"memory": run.items.contiguous()}
     content = safetensors.torch.save(pools)
     (folder / "memory.safetensors").write_bytes(content)
@@ -195,9 +213,13 @@ def _with_parity(bundle: Bundle, run: Run) -> Bundle:
     chosen = [batch for _, batch in zip(range(PARITY_WINDOWS), windows.batches(1, np.random.default_rng(0)), strict=False)]
     precisions = {}
     for name, precision in bundle.manifest.precisions.items():
-        differences = parity(bundle, name, run.model, run.items, chosen)
+        differences = parity(bundle, precision, run.model, run.items, chosen)
         check_parity(differences, name)
         precisions[name] = replace(precision, parity=differences)
+        if precision.fast is not None:
+            differences = parity(bundle, precision.fast, run.model, run.items, chosen)
+            check_parity(differences, name, is_fast=True)
+            precisions[name] = replace(precisions[name], fast=replace(precision.fast, parity=differences))
     return replace(bundle, manifest=replace(bundle.manifest, precisions=precisions))
 
 

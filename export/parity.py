@@ -11,6 +11,7 @@ from torch import Tensor
 from edge_runtime.bundle import Bundle
 from edge_runtime.errors import BundleError
 from edge_runtime.graphs.onnxruntime import OnnxRuntimeGraph
+from edge_runtime.manifest import FastGraphs, Precision
 from export.split import scores
 from train import memory
 from train.models import Mnad
@@ -22,17 +23,19 @@ TOLERANCES = {"fp32": 1e-4, "fp16": 2e-2}
 
 
 @torch.inference_mode()
-def parity(bundle: Bundle, precision: str, model: Mnad, items: Tensor | None, windows: Iterable[tuple[Tensor, Tensor]]) -> dict[str, float]:
+def parity(
+    bundle: Bundle, graphs: Precision | FastGraphs, model: Mnad, items: Tensor | None, windows: Iterable[tuple[Tensor, Tensor]]
+) -> dict[str, float]:
     """Largest absolute difference between the exported graphs and the PyTorch model in float32, by tensor.
 
     Both take the same reads, those of the model's own queries, so that only the graphs are compared.
 
     Args:
+        graphs: of the bundle.
         model: as trained, in eval mode.
         items: (M, D), or None for the model without memory.
         windows: clip (1, T, C, h, w) and target (1, C, h, w).
     """
-    graphs = bundle.precision(precision)
     encoder, decoder = OnnxRuntimeGraph(bundle, graphs.encoder), OnnxRuntimeGraph(bundle, graphs.decoder)
     largest: dict[str, float] = {}
     for clip, target in windows:
@@ -50,15 +53,16 @@ def parity(bundle: Bundle, precision: str, model: Mnad, items: Tensor | None, wi
     return largest
 
 
-def check_parity(differences: dict[str, float], precision: str) -> None:
+def check_parity(differences: dict[str, float], precision: str, *, is_fast: bool = False) -> None:
     """Raises:
     BundleError: a tensor is further off than the precision's tolerance.
     """
     allowed = TOLERANCES[precision]
+    graphs, flags = (f"fast {precision}", "--no-fast-graphs") if is_fast else (precision, "--precisions fp32")
     held = [name for name in differences if name == "prediction" or (precision == "fp32" and name.startswith("score/"))]
     for name in held:
         if not differences[name] <= allowed:
             raise BundleError(
-                f"{precision} graphs: expected '{name}' within {allowed} of the PyTorch model, got {differences[name]:.3g}. "
-                "Leave this precision out: make bundle BUNDLE_FLAGS='--precisions fp32'"
+                f"{graphs} graphs: expected '{name}' within {allowed} of the PyTorch model, got {differences[name]:.3g}. "
+                f"Leave them out: make bundle BUNDLE_FLAGS='{flags}'"
             )

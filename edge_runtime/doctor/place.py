@@ -81,8 +81,10 @@ def _precision(bundle: Bundle, name: str) -> Finding:
 
     precision = bundle.precision(name)
     try:
-        for graph in (precision.encoder, precision.decoder):
-            bundle.read(graph)
+        for graphs in (precision, precision.fast):
+            if graphs is not None:
+                bundle.read(graphs.encoder)
+                bundle.read(graphs.decoder)
     except EdgeError as error:
         status: Status = "missing" if name == DEFAULT_PRECISION else "warning"
         return Finding("Bundle", status, name, str(error), f"Copy {bundle.path} again.")

@@ -247,6 +247,49 @@ def test_a_decoder_input_that_nobody_gives_is_refused(toy: Toy) -> None:
     assert "got ['flow'] besides" in refused(bundle, values)
 
 
+# the fast form of a precision's graphs
+
+
+def with_fast(bundle: Bundle) -> dict[str, Any]:
+    """The manifest with the graphs of fp32 named once more as its fast ones."""
+    values = values_of(bundle)
+    fp32 = values["precisions"]["fp32"]
+    fp32["fast"] = json.loads(json.dumps({key: fp32[key] for key in ("encoder", "decoder", "parity")}))
+    return values
+
+
+def test_fast_graphs_survive_writing_and_reading(toy: Toy) -> None:
+    content = json.dumps(with_fast(toy("two_banks"))).encode()
+    manifest = parse_manifest(content, "first")
+    fast = manifest.precisions["fp32"].fast
+    assert fast is not None and fast.encoder == manifest.precisions["fp32"].encoder
+    assert parse_manifest(encode_manifest(manifest), "again") == manifest
+
+
+def test_a_manifest_without_fast_graphs_does_not_speak_of_them(toy: Toy) -> None:
+    bundle = toy("one_pool")
+    values = values_of(bundle)
+    values["precisions"]["fp32"]["fast"] = None
+    assert parse_manifest(json.dumps(values).encode(), "null") == bundle.manifest
+    assert b'"fast"' not in encode_manifest(bundle.manifest)
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_fast_graphs_take_and_give_what_the_plain_ones_do(part: str, toy: Toy) -> None:
+    bundle = toy("one_pool")
+    values = with_fast(bundle)
+    values["precisions"]["fp32"]["fast"][part]["outputs"][0]["dtype"] = "float16"
+    assert f"precisions.fp32.fast.{part} to take and give what precisions.fp32.{part} does, got" in refused(bundle, values)
+
+
+@pytest.mark.parametrize(("key", "value"), [("file", "../x.onnx"), ("sha256", "0")])
+def test_files_of_fast_graphs_are_held_as_others(key: str, value: str, toy: Toy) -> None:
+    bundle = toy("one_pool")
+    values = with_fast(bundle)
+    values["precisions"]["fp32"]["fast"]["decoder"][key] = value
+    assert f"precisions.fp32.fast.decoder.{key}" in refused(bundle, values)
+
+
 # files
 
 

@@ -25,6 +25,7 @@ from edge_runtime.graphs.onnxruntime import OnnxRuntimeGraph
 from edge_runtime.graphs.onnxruntime_cuda import OnnxRuntimeCudaGraph
 from edge_runtime.graphs.tensorrt import TensorRtGraph
 from edge_runtime.loading import load
+from edge_runtime.manifest import FastGraphs
 from edge_runtime.score import Score
 from tests.kit.engine_plans import stand_in, write_engine
 from tests.kit.host_place import HostPlaceDevice
@@ -124,6 +125,38 @@ def test_the_cpu_is_taken_when_it_is_named_and_no_gpu_is_looked_for(
 @pytest.mark.parametrize(("precision", "wanted"), [("auto", "fp32"), ("fp16", "fp16")])
 def test_on_the_cpu_it_is_fp32_unless_another_is_named(machine: Machine, bundle: Bundle, precision: str, wanted: str) -> None:
     assert load(bundle, device="cpu", precision=precision).precision == wanted
+
+
+@pytest.fixture
+def with_fast(bundle: Bundle) -> Bundle:
+    """Fast graphs beside those of fp32: copies under another name."""
+    fp32 = bundle.precision("fp32")
+    encoder, decoder = (replace(graph, file=f"fast-{graph.file}") for graph in (fp32.encoder, fp32.decoder))
+    for graph, copy in ((fp32.encoder, encoder), (fp32.decoder, decoder)):
+        shutil.copy(bundle.path / graph.file, bundle.path / copy.file)
+    precisions = bundle.manifest.precisions | {"fp32": replace(fp32, fast=FastGraphs(encoder, decoder, {}))}
+    return replace(bundle, manifest=replace(bundle.manifest, precisions=precisions))
+
+
+@pytest.mark.parametrize(("processor", "is_fast"), [("x86_64", True), ("AMD64", True), ("aarch64", False), ("", False)])
+def test_fast_graphs_run_where_they_are_faster(
+    machine: Machine, with_fast: Bundle, monkeypatch: pytest.MonkeyPatch, processor: str, is_fast: bool
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: processor)
+    (with_fast.path / "fast-decoder.fp32.onnx").write_bytes(b"")  # an error tells which of the two is opened
+    if is_fast:
+        with pytest.raises(IntegrityError, match="fast-decoder"):
+            load(with_fast, device="cpu")
+    else:
+        assert kinds(load(with_fast, device="cpu")) == ON_THE_CPU
+    assert load(with_fast, device="cpu", precision="fp16").precision == "fp16"  # of which there is no fast form
+
+
+def test_a_gpu_has_no_use_for_fast_graphs(machine: Machine, with_fast: Bundle) -> None:
+    machine.runs_onnxruntime_on_the_gpu()
+    for part in ("encoder", "decoder"):
+        (with_fast.path / f"fast-{part}.fp32.onnx").unlink()
+    assert kinds(load(with_fast, device="cuda", precision="fp32"))[:3] == ("onnxruntime", "cuda", "fp32")
 
 
 def test_a_bundle_of_one_precision_runs_in_it(machine: Machine, bundle: Bundle) -> None:

@@ -19,6 +19,7 @@ from edge_runtime import Bundle, Detector, open_source
 from edge_runtime.errors import BundleError, ConfigError, SinkError
 from edge_runtime.preprocess import InputSpec
 from edge_runtime.score import Score
+from export import fast_convolutions
 from export.bundle import BundleSettings, Run, load_run, make_bundle
 from export.bundle_folder import remove_killed_exports, work_folder
 from export.parity import TOLERANCES, check_parity, parity
@@ -64,6 +65,12 @@ def without_memory(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     folder = tmp_path_factory.mktemp("without-memory")
     run = _trained(replace(CONFIG, memory=MemoryConfig(items=0)), 120, folder / "run")
     return make_bundle(run, folder / "bundle", BundleSettings(precisions=("fp32",)))
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run of half the paper's width: its widest convolutions have a fast form."""
+    return _trained(replace(CONFIG, model=ModelConfig(width=32)), 120, tmp_path_factory.mktemp("wide"))
 
 
 @pytest.fixture
@@ -126,11 +133,40 @@ def test_parity_is_recorded_and_small(original: Bundle) -> None:
     assert max(original.manifest.precisions["fp32"].parity.values()) <= 1e-4
 
 
+def test_a_wide_network_gets_fast_graphs_that_are_held_against_the_model_and_calibrated_with(wide: Run, tmp_path: Path) -> None:
+    made = make_bundle(wide, tmp_path / "bundle", BundleSettings())
+    fp32 = made.precision("fp32")
+    assert fp32.fast is not None and made.precision("fp16").fast is None
+    assert (fp32.fast.encoder.file, fp32.fast.decoder.file) == ("encoder.fp32-fast.onnx", "decoder.fp32-fast.onnx")
+    assert made.read(fp32.fast.encoder) and made.read(fp32.fast.decoder)
+    assert set(fp32.fast.parity) == set(fp32.parity) and fp32.fast.parity != fp32.parity
+    assert 0 < fp32.fast.parity["prediction"] <= TOLERANCES["fp32"]
+    plain = replace(made, manifest=replace(made.manifest, precisions={"fp32": replace(fp32, fast=None)}))
+    scored, wanted = (_score(Detector.open(form, device="cpu")) for form in (made, plain))
+    assert [score.psnr_db for score in scored] == pytest.approx([score.psnr_db for score in wanted], abs=1e-3)
+    assert [score.score for score in scored] == pytest.approx([score.score for score in wanted], abs=1e-2)
+
+
+def test_fast_graphs_too_far_off_are_no_bundle(wide: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = tuple((*sums[:5], sums[5] + (i == 5)) for i, sums in enumerate(fast_convolutions.INPUT_SUMS))
+    monkeypatch.setattr(fast_convolutions, "INPUT_SUMS", wrong)
+    with pytest.raises(BundleError, match=r"fast fp32 graphs: expected 'prediction' within 0\.0001.*--no-fast-graphs"):
+        make_bundle(wide, tmp_path / "bundle", BundleSettings())
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_fast_graphs_can_be_left_out(wide: Run, tmp_path: Path) -> None:
+    finished = run_module("export", "--run", wide.path, "--out", tmp_path / "bundle", "--no-fast-graphs", "--precisions", "fp32")
+    assert finished.code == 0, finished.err
+    assert Bundle.load(tmp_path / "bundle").precision("fp32").fast is None
+    assert len(list((tmp_path / "bundle").iterdir())) == 4
+
+
 def test_graphs_that_give_nan_do_not_pass_for_equal(run: Run, original: Bundle) -> None:
     spec = CONFIG.input
     clip = torch.full((1, spec.frames, spec.channels, spec.height, spec.width), float("nan"))
     windows = [(torch.zeros_like(clip), clip[:, 0]), (torch.zeros_like(clip), torch.zeros_like(clip[:, 0]))]
-    differences = parity(original, "fp32", run.model, run.items, windows)
+    differences = parity(original, original.precision("fp32"), run.model, run.items, windows)
     assert np.isnan(differences["score/psnr_db"])
     with pytest.raises(BundleError, match="expected 'score/"):
         check_parity(differences, "fp32")

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from export.bundle import write_graphs
+from edge_runtime.manifest import GraphSpec
+from export.bundle import write_fast_graphs, write_graphs
 from export.split import scores
 from train import memory
 from train.config import load_config
@@ -25,16 +26,18 @@ DECODED = ("prediction", "error_map", "score/psnr_db", "score/regular_score", "s
 Outputs = dict[str, np.ndarray]
 
 
-@pytest.fixture(scope="module")
-def outputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Outputs, Outputs]:
-    """What PyTorch gives and what ONNX Runtime gives for one window, by tensor."""
+@pytest.fixture(scope="module", params=["plain", "fast"])
+def outputs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Outputs, Outputs]:
+    """What PyTorch gives and what ONNX Runtime gives for one window, by tensor; from either form of the graphs."""
     torch.manual_seed(0)
     model = build_model(CONFIG)
     _see_a_batch(model)
     items = memory.initial_items(CONFIG.memory.items, model.query_size, torch.Generator().manual_seed(0))
     window = _window()
     clip, target = window[:, :4], window[:, 4]
-    return _in_pytorch(model, items, clip, target), _in_onnx_runtime(model, items, clip, target, tmp_path_factory.mktemp("full"))
+    folder = tmp_path_factory.mktemp("full")
+    graphs = write_graphs(model, "fp32", folder) if request.param == "plain" else _fast(model, folder)
+    return _in_pytorch(model, items, clip, target), _in_onnx_runtime(graphs, items, clip, target, folder)
 
 
 @pytest.mark.parametrize("name", ["query", "skip_1", "skip_2", "skip_3", *DECODED])
@@ -80,8 +83,13 @@ def _in_pytorch(model: Mnad, items: Tensor, clip: Tensor, target: Tensor) -> Out
     return {name: tensor.numpy() for name, tensor in (encoded | decoded).items()}
 
 
-def _in_onnx_runtime(model: Mnad, items: Tensor, clip: Tensor, target: Tensor, folder: Path) -> Outputs:
-    graphs = write_graphs(model, "fp32", folder)
+def _fast(model: Mnad, folder: Path) -> tuple[GraphSpec, GraphSpec]:
+    fast = write_fast_graphs(model, folder)
+    assert fast is not None
+    return fast.encoder, fast.decoder
+
+
+def _in_onnx_runtime(graphs: tuple[GraphSpec, GraphSpec], items: Tensor, clip: Tensor, target: Tensor, folder: Path) -> Outputs:
     encoder, decoder = (onnxruntime.InferenceSession(folder / graph.file, providers=["CPUExecutionProvider"]) for graph in graphs)
     encoded = dict(zip([tensor.name for tensor in graphs[0].outputs], encoder.run(None, {"clip": clip.numpy()}), strict=True))
     mixed = memory.read(torch.from_numpy(encoded["query"]), items).numpy()

@@ -1,0 +1,129 @@
+"""Winograd's rows: the same numbers as a convolution gives, in PyTorch and in the graphs that the export writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+from edge_runtime.manifest import FastGraphs
+from edge_runtime.preprocess import InputSpec
+from export.bundle import write_fast_graphs, write_graphs
+from export.fast_convolutions import FastConvolution, has_fast_form, speed_up
+from train.models import Mnad
+
+SPEC = InputSpec(frames=4, target=4, channels=1, height=32, width=40)
+HALF_WIDTH = 32  # of the paper's network: its widest convolutions have 256 channels
+
+
+@pytest.mark.parametrize("rows", [4, 8, 20])
+@pytest.mark.parametrize("has_bias", [True, False])
+def test_in_double_precision_it_is_the_convolution(rows: int, has_bias: bool) -> None:
+    torch.manual_seed(rows)
+    plain = nn.Conv2d(3, 5, 3, padding=1, bias=has_bias).double()
+    fast = FastConvolution(plain).double()
+    x = torch.randn(2, 3, rows, 7, dtype=torch.float64)
+    with torch.no_grad():
+        assert torch.allclose(fast(x), plain(x), rtol=0, atol=1e-6)  # the sixths are rounded to float32
+
+
+def test_each_of_the_four_rows_sees_its_own_neighbours() -> None:
+    """Ones in one row, a kernel that tells above from below: numbers a person can compute."""
+    plain = nn.Conv2d(1, 1, 3, padding=1)
+    plain.weight.data = torch.tensor([[0, 1, 0], [0, 10, 0], [0, 100, 0]], dtype=torch.float32).reshape(1, 1, 3, 3)
+    plain.bias.data = torch.tensor([0.5])
+    for row in range(8):
+        x = torch.zeros(1, 1, 8, 1)
+        x[0, 0, row] = 1
+        wanted = torch.full((8,), 0.5)
+        for at, weight in ((row - 1, 100), (row, 10), (row + 1, 1)):  # what lies above a row has the kernel's first
+            if 0 <= at < 8:
+                wanted[at] += weight
+        with torch.no_grad():
+            assert FastConvolution(plain)(x).flatten().tolist() == pytest.approx(wanted.tolist(), abs=1e-3)
+
+
+@pytest.mark.parametrize("rows", [1, 30, 63])
+def test_rows_that_are_no_multiple_of_four_are_left_to_the_convolution(rows: int) -> None:
+    plain = nn.Conv2d(2, 2, 3, padding=1)
+    x = torch.randn(1, 2, rows, 5)
+    with torch.no_grad():
+        assert torch.equal(FastConvolution(plain)(x), plain(x))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(128, 127, 3, padding=1),
+        nn.Conv2d(256, 256, 1),
+        nn.Conv2d(256, 256, 3),
+        nn.Conv2d(256, 256, 3, padding=1, stride=2),
+        nn.Conv2d(256, 256, 3, padding=2, dilation=2),
+        nn.Conv2d(256, 256, 3, padding=1, groups=2),
+        nn.Conv2d(256, 256, 3, padding=1, padding_mode="reflect"),
+        nn.ConvTranspose2d(256, 256, 3, padding=1),
+    ],
+)
+def test_what_has_no_twin_or_is_too_narrow_stays(layer: nn.Module) -> None:
+    assert type(speed_up(nn.Sequential(layer))[0]) is type(layer)
+    assert not has_fast_form(layer)
+
+
+def test_wide_ones_are_replaced_in_a_copy() -> None:
+    model = nn.Sequential(nn.Conv2d(128, 128, 3, padding=1), nn.Sequential(nn.Conv2d(256, 256, 3, padding=1)))
+    fast = speed_up(model)
+    assert has_fast_form(model) and not has_fast_form(model[0])
+    assert isinstance(fast[0], FastConvolution) and isinstance(fast[1][0], FastConvolution)
+    assert isinstance(model[0], nn.Conv2d) and isinstance(model[1][0], nn.Conv2d)
+
+
+def test_a_narrow_network_has_no_fast_graphs(tmp_path: Path) -> None:
+    assert write_fast_graphs(Mnad(SPEC, width=16), tmp_path) is None
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, FastGraphs]:
+    """Plain and fast graphs of a half-width network with random weights, in one folder."""
+    torch.manual_seed(0)
+    model, folder = Mnad(SPEC, width=HALF_WIDTH).eval(), tmp_path_factory.mktemp("wide")
+    plain = write_graphs(model, "fp32", folder)
+    fast = write_fast_graphs(model, folder)
+    assert fast is not None
+    assert [(graph.inputs, graph.outputs) for graph in plain] == [(graph.inputs, graph.outputs) for graph in (fast.encoder, fast.decoder)]
+    return folder, fast
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_fast_graphs_say_what_the_plain_ones_say(wide: tuple[Path, FastGraphs], part: str, batch: int) -> None:
+    folder, fast = wide
+    sessions = [_session(folder / f"{part}.{form}.onnx") for form in ("fp32", "fp32-fast")]
+    random = np.random.default_rng(batch)
+    inputs = {
+        tensor.name: random.uniform(-1, 1, (batch, *tensor.shape[1:])).astype(np.float32)
+        for tensor in (fast.encoder if part == "encoder" else fast.decoder).inputs
+    }
+    plain_outputs, fast_outputs = (session.run(None, inputs) for session in sessions)
+    for a, b in zip(plain_outputs, fast_outputs, strict=True):
+        assert a.shape == b.shape and np.abs(a).max() > 0
+        assert np.abs(a - b).max() <= 2e-5 * max(np.abs(a).max(), 1)
+
+
+def test_the_weights_of_fast_graphs_are_the_plain_ones(wide: tuple[Path, FastGraphs]) -> None:
+    """Their sums are made when the graph is opened, so that a bundle does not carry six rows for three."""
+    folder, fast = wide
+    for part, graph in (("encoder", fast.encoder), ("decoder", fast.decoder)):
+        plain_bytes, fast_bytes = ((folder / file).stat().st_size for file in (f"{part}.fp32.onnx", graph.file))
+        assert fast_bytes < 1.3 * plain_bytes
+        model = onnx.load(folder / graph.file)
+        assert any(node.op_type == "MatMul" for node in model.graph.node)
+
+
+def _session(path: Path) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
 from itertools import islice
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -33,7 +35,7 @@ from train.models import Mnad
 __all__ = ["measure"]
 
 LITE = Path(__file__).parent.parent / "bundles" / "ped2-lite"
-PAIRS = 5  # of processes: PyTorch's time differs by a sixth from one process to the next
+ROUNDS = 5  # of new processes: PyTorch's time differs by a sixth from one process to the next
 BLOCKS = 4  # for each pair; the first warms up
 BLOCK_FRAMES = 8
 SOURCE = "synthetic:?frames={frames}&width=360&height=240"
@@ -68,46 +70,61 @@ def _parity_row(bundle: Bundle, model: Mnad) -> Row:
     clip = torch.rand(1, 4, 3, FULL_SIZE.height, FULL_SIZE.width, generator=generator) * 2 - 1
     items = memory.initial_items(10, model.query_size, generator)
     fp32 = bundle.precision("fp32")
-    differences = parity(bundle, fp32.fast or fp32, model, items, [(clip, clip[:, 3])])
-    worst = max(value for name, value in differences.items() if name == "prediction" or name.startswith("score/"))
-    how = "random weights, 256x256x3, largest absolute difference of prediction and score nodes"
+    forms = [parity(bundle, form, model, items, [(clip, clip[:, 3])]) for form in (fp32, fp32.fast) if form is not None]
+    worst = max(value for form in forms for name, value in form.items() if name == "prediction" or name.startswith("score/"))
+    how = "random weights, 256x256x3, plain and fast graphs, largest absolute difference of prediction and score nodes"
     return Row("exported full-size model against PyTorch", worst, 1e-4, "abs", "lower", how)
 
 
 def _eager_rows(bundle: Bundle) -> list[Row]:
-    """The same frames through both, block by block in turn, so that a machine that slows down slows both.
+    """The same frames through each, block by block in turn, so that a machine that slows down slows both.
 
     Each has a process to itself, as its users run it: in one process the threads of PyTorch, OpenBLAS and ONNX Runtime cost each other
     more than what is measured.
     """
-    pairs = [_time_pair(bundle) for _ in range(PAIRS)]
-    ours, theirs = ([ms for pair in pairs for ms in pair[side]] for side in (0, 1))
-    ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
+    rounds = [_time_round(bundle) for _ in range(ROUNDS)]
+    ours, plain, theirs = ([ms for blocks in rounds for ms in blocks[side]] for side in range(3))
     how = (
-        f"fp32, default threads, {PAIRS} times a process each, {BLOCKS - 1} blocks of {BLOCK_FRAMES} frames in turn after one that warms "
+        f"fp32, default threads, {ROUNDS} times a process each, {BLOCKS - 1} blocks of {BLOCK_FRAMES} frames in turn after one that warms "
         "up, the first frame of a block not counted; preprocessing, memory read, update and scores included"
     )
+    as_exported = f"{how}; the bundle as `make bundle` writes it, with fast graphs"
     return [
-        Row("full-size frame, PyTorch eager ÷ edge-run", median(ratios), 1.5, "ratio", "higher", f"{how}; median of the blocks' ratios"),
-        Row("full-size frame, edge-run", median(ours), None, "ms", "lower", how),
+        Row(
+            "full-size frame, PyTorch eager ÷ edge-run",
+            _median_ratio(theirs, ours),
+            1.5,
+            "ratio",
+            "higher",
+            f"{as_exported}; median of the blocks' ratios",
+        ),
+        Row("the same without fast graphs", _median_ratio(theirs, plain), None, "ratio", "higher", f"{how}; median of the blocks' ratios"),
+        Row("full-size frame, edge-run", median(ours), None, "ms", "lower", as_exported),
+        Row("full-size frame, edge-run without fast graphs", median(plain), None, "ms", "lower", how),
         Row("full-size frame, PyTorch eager", median(theirs), None, "ms", "lower", how),
     ]
 
 
-def _time_pair(bundle: Bundle) -> tuple[list[float], list[float]]:
-    """Milliseconds a frame in each block, edge-run's and PyTorch's, of two new processes."""
+def _median_ratio(slower: list[float], faster: list[float]) -> float:
+    return median(a / b for a, b in zip(slower, faster, strict=True))
+
+
+def _time_round(bundle: Bundle) -> tuple[list[float], list[float], list[float]]:
+    """Milliseconds a frame in each block, of new processes: edge-run's, its own without fast graphs, PyTorch's."""
     frames = iter(open_source(SOURCE.format(frames=BLOCKS * BLOCK_FRAMES)))
-    ours, theirs = [], []
-    with _Worker(_edge_run_step, bundle.path) as edge_run, _Worker(_eager_step, bundle.path) as eager:
+    times: tuple[list[float], list[float], list[float]] = ([], [], [])
+    with ExitStack() as stack:
+        workers = [stack.enter_context(_Worker(step, bundle.path)) for step in (_edge_run_step, _plain_step, _eager_step)]
         for _ in range(BLOCKS):
             block = list(islice(frames, BLOCK_FRAMES))
-            our_ms, our_psnr_db = edge_run.time_block(block)
-            their_ms, their_psnr_db = eager.time_block(block)
-            if any(abs(a - b) > 1e-3 for a, b in zip(our_psnr_db, their_psnr_db, strict=True)):
-                raise RuntimeError(f"the two do not compute the same: {our_psnr_db} dB, {their_psnr_db} dB")
-            ours.append(our_ms)
-            theirs.append(their_ms)
-    return ours[1:], theirs[1:]
+            timed = [worker.time_block(block) for worker in workers]
+            psnr_db = [values for _, values in timed]
+            if any(max(values) - min(values) > 1e-3 for values in zip(*psnr_db, strict=True)):
+                raise RuntimeError(f"they do not compute the same: {psnr_db} dB")
+            for side, (ms, _) in zip(times, timed, strict=True):
+                side.append(ms)
+    fast, plain, eager = (side[1:] for side in times)
+    return fast, plain, eager
 
 
 Step = Callable[[Frame], float | None]
@@ -147,7 +164,17 @@ def _work(make_step: Callable[[Path], Step], path: Path, connection: Connection)
 
 
 def _edge_run_step(path: Path) -> Step:
-    detector = Detector.open(Bundle.load(path), device="cpu")
+    return _detector_step(Bundle.load(path))
+
+
+def _plain_step(path: Path) -> Step:
+    bundle = Bundle.load(path)
+    plain = {"fp32": replace(bundle.precision("fp32"), fast=None)}
+    return _detector_step(replace(bundle, manifest=replace(bundle.manifest, precisions=plain)))
+
+
+def _detector_step(bundle: Bundle) -> Step:
+    detector = Detector.open(bundle, device="cpu")
     stream = detector.open_stream()
     return lambda frame: _psnr_db(detector.step([(stream, frame)])[0])
 

@@ -30,13 +30,14 @@ def draw_scores(report: AccuracyReport, path: Path) -> None:
     for axis in axes[len(mode.scores) :]:
         axis.set_visible(False)
     for axis, (name, scores) in zip(axes, mode.scores.items(), strict=False):
-        frames = np.array([score.frame for score in scores])
         labels = report.labels[name]
+        values = np.full(len(labels), np.nan)  # nothing is drawn across a gap
+        values[[score.frame for score in scores]] = [score.score for score in scores]
         axis.fill_between(
             np.arange(len(labels)), 0, 1, where=labels, step="mid", transform=axis.get_xaxis_transform(), color=LABEL, alpha=0.18
         )
         axis.axhline(report.threshold, color=THRESHOLD, linestyle="--", linewidth=1)
-        axis.plot(frames, [score.score for score in scores], color=SCORE, linewidth=1)
+        axis.plot(values, color=SCORE, linewidth=1)
         axis.set_title(f"clip {name}", fontsize=9)
         axis.tick_params(labelsize=8)
     title = f"{report.bundle}: score by frame, memory updating; shaded: labelled anomalous; dashed: threshold"

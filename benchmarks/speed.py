@@ -83,7 +83,7 @@ def _eager_rows(bundle: Bundle) -> list[Row]:
     more than what is measured.
     """
     rounds = [_time_round(bundle) for _ in range(ROUNDS)]
-    ours, plain, theirs = ([ms for blocks in rounds for ms in blocks[side]] for side in range(3))
+    ours, plain, theirs, channels_last = ([ms for blocks in rounds for ms in blocks[side]] for side in range(len(STEPS)))
     how = (
         f"fp32, default threads, {ROUNDS} times a process each, {BLOCKS - 1} blocks of {BLOCK_FRAMES} frames in turn after one that warms "
         "up, the first frame of a block not counted; preprocessing, memory read, update and scores included"
@@ -98,10 +98,12 @@ def _eager_rows(bundle: Bundle) -> list[Row]:
             "higher",
             f"{as_exported}; median of the blocks' ratios",
         ),
-        Row("the same without fast graphs", _median_ratio(theirs, plain), None, "ratio", "higher", f"{how}; median of the blocks' ratios"),
+        Row("the same, edge-run without fast graphs", _median_ratio(theirs, plain), None, "ratio", "higher", how),
+        Row("the same, PyTorch's model in channels_last", _median_ratio(channels_last, ours), None, "ratio", "higher", as_exported),
         Row("full-size frame, edge-run", median(ours), None, "ms", "lower", as_exported),
         Row("full-size frame, edge-run without fast graphs", median(plain), None, "ms", "lower", how),
-        Row("full-size frame, PyTorch eager", median(theirs), None, "ms", "lower", how),
+        Row("full-size frame, PyTorch eager", median(theirs), None, "ms", "lower", f"{how}; the model as it is built"),
+        Row("full-size frame, PyTorch eager in channels_last", median(channels_last), None, "ms", "lower", how),
     ]
 
 
@@ -109,12 +111,12 @@ def _median_ratio(slower: list[float], faster: list[float]) -> float:
     return median(a / b for a, b in zip(slower, faster, strict=True))
 
 
-def _time_round(bundle: Bundle) -> tuple[list[float], list[float], list[float]]:
-    """Milliseconds a frame in each block, of new processes: edge-run's, its own without fast graphs, PyTorch's."""
+def _time_round(bundle: Bundle) -> list[list[float]]:
+    """Milliseconds a frame, by step and block, each step in a new process."""
     frames = iter(open_source(SOURCE.format(frames=BLOCKS * BLOCK_FRAMES)))
-    times: tuple[list[float], list[float], list[float]] = ([], [], [])
+    times: list[list[float]] = [[] for _ in STEPS]
     with ExitStack() as stack:
-        workers = [stack.enter_context(_Worker(step, bundle.path)) for step in (_edge_run_step, _plain_step, _eager_step)]
+        workers = [stack.enter_context(_Worker(step, bundle.path)) for step in STEPS]
         for _ in range(BLOCKS):
             block = list(islice(frames, BLOCK_FRAMES))
             timed = [worker.time_block(block) for worker in workers]
@@ -123,8 +125,7 @@ def _time_round(bundle: Bundle) -> tuple[list[float], list[float], list[float]]:
                 raise RuntimeError(f"they do not compute the same: {psnr_db} dB")
             for side, (ms, _) in zip(times, timed, strict=True):
                 side.append(ms)
-    fast, plain, eager = (side[1:] for side in times)
-    return fast, plain, eager
+    return [side[1:] for side in times]
 
 
 Step = Callable[[Frame], float | None]
@@ -180,7 +181,18 @@ def _detector_step(bundle: Bundle) -> Step:
 
 
 def _eager_step(path: Path) -> Step:
-    return EagerModel(random_model(), torch.from_numpy(Bundle.load(path).read_items()["memory"])).step
+    return _eager(path, random_model())
+
+
+def _channels_last_step(path: Path) -> Step:
+    return _eager(path, random_model().to(memory_format=torch.channels_last))
+
+
+def _eager(path: Path, model: Mnad) -> Step:
+    return EagerModel(model, torch.from_numpy(Bundle.load(path).read_items()["memory"])).step
+
+
+STEPS = (_edge_run_step, _plain_step, _eager_step, _channels_last_step)
 
 
 def _time_block(frames: list[Frame], step: Step) -> tuple[float, list[float]]:

@@ -123,6 +123,7 @@ class Detector:
 
     Attributes:
         bundle, precision, backend, device: what it runs, and on what.
+        runs_fast_graphs: of the precision's graphs it is the fast form that runs.
         threshold: the score from which on a frame is anomalous.
         keeps_error_maps: scores carry their error map; off, it stays on the device.
     """
@@ -131,6 +132,7 @@ class Detector:
         calibrated = bundle.precision(loaded.precision)
         self.bundle = bundle
         self.precision = loaded.precision
+        self.runs_fast_graphs = loaded.are_fast
         self.backend = loaded.backend
         self.device = loaded.device
         self.threshold = calibrated.threshold.score if threshold is None else threshold

@@ -14,13 +14,13 @@ from edge_runtime.detector import BACKENDS, DEVICES, Device, Graph
 from edge_runtime.devices.gpu import Gpu, find_gpu
 from edge_runtime.engines import FLAVOURS, PARTS, Engine, EngineMachine, engines_there, find_engine, make_command
 from edge_runtime.errors import BackendError, BackendUnavailable, BundleError, EngineMismatch
-from edge_runtime.manifest import GraphSpec
+from edge_runtime.manifest import FastGraphs, GraphSpec, Precision
 
 if TYPE_CHECKING:
     from edge_runtime.devices.cuda.device import CudaDevice
     from edge_runtime.graphs.tensorrt import Plan
 
-__all__ = ["Loaded", "load"]
+__all__ = ["Loaded", "cpu_graphs", "load"]
 
 WAYS = (("tensorrt", "cuda"), ("tensorrt-rtx", "cuda"), ("onnxruntime", "cuda"), ("onnxruntime", "cpu"))
 """Backend and device, the best first."""
@@ -29,7 +29,7 @@ ON_GPU, ON_CPU = ("fp16", "fp32"), ("fp32", "fp16")
 """Precisions that `auto` takes, the best first. int8 has to be named."""
 
 X86_64 = ("x86_64", "amd64")
-"""Names of the processors on which a bundle's fast graphs were measured to be faster."""
+"""Names of the processors that take a bundle's fast graphs."""
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +45,7 @@ class Loaded:
     Attributes:
         precision, backend: none of them `auto`.
         largest_batch: streams that the graphs take in one call; None: any number.
+        are_fast: they are the fast form of the precision's graphs.
     """
 
     precision: str
@@ -53,6 +54,7 @@ class Loaded:
     decoder: Graph
     device: Device
     largest_batch: int | None
+    are_fast: bool = False
 
 
 def load(bundle: Bundle, *, precision: str = "auto", backend: str = "auto", device: str = "auto", threads: int | None = None) -> Loaded:
@@ -95,6 +97,11 @@ def load(bundle: Bundle, *, precision: str = "auto", backend: str = "auto", devi
     raise type(passed_over[-1])(" ".join(dict.fromkeys(map(str, passed_over)))) from passed_over[-1]
 
 
+def cpu_graphs(precision: Precision) -> Precision | FastGraphs:
+    """Those that run on this machine's CPU: the fast ones, where it is of a kind on which they were measured to be faster."""
+    return precision.fast if precision.fast is not None and platform.machine().lower() in X86_64 else precision
+
+
 def _ways(bundle: Bundle, backend: str, device: str, gpu: Gpu | None) -> list[tuple[str, str]]:
     """Backends and devices that may do, the best first; none of those where no engine is there, unless it was named."""
     wanted = [way for way in WAYS if backend in ("auto", way[0]) and device in ("auto", way[1])]
@@ -123,12 +130,11 @@ def _load_on_cpu(bundle: Bundle, precision: str, threads: int | None) -> Loaded:
     from edge_runtime.graphs.onnxruntime import OnnxRuntimeGraph
 
     precision = _chosen(bundle, precision, ON_CPU)
-    specs = _specs(bundle, precision)
-    fast = bundle.precision(precision).fast
-    if fast is not None and platform.machine().lower() in X86_64:
-        specs = (fast.encoder, fast.decoder)
+    plain = bundle.precision(precision)
+    graphs = cpu_graphs(plain)
+    specs = (graphs.encoder, graphs.decoder)
     encoder, decoder = (OnnxRuntimeGraph(bundle, spec, threads=threads) for spec in specs)
-    return Loaded(precision, "onnxruntime", encoder, decoder, HostDevice(), _largest_batch(specs))
+    return Loaded(precision, "onnxruntime", encoder, decoder, HostDevice(), _largest_batch(specs), are_fast=graphs is not plain)
 
 
 def _load_on_gpu(bundle: Bundle, precision: str) -> Loaded:

@@ -279,10 +279,12 @@ def _check_graphs(manifest: Manifest, precision: Precision, where: str, require:
 def _check_fast_graphs(precision: Precision, fast: FastGraphs, where: str, require: Any) -> None:
     for part, graph, plain in (("encoder", fast.encoder, precision.encoder), ("decoder", fast.decoder, precision.decoder)):
         _check_file(graph, f"{where}.{part}", require)
-        is_same = (graph.inputs, graph.outputs) == (plain.inputs, plain.outputs)
-        require(
-            is_same, f"{where}.{part} to take and give what {where.removesuffix('.fast')}.{part} does, got {graph.inputs}, {graph.outputs}"
-        )
+        for side, got, expected in (("take", graph.inputs, plain.inputs), ("give", graph.outputs, plain.outputs)):
+            require(got == expected, f"{where}.{part} to {side} {_described(expected)}, as without fast, got {_described(got)}")
+
+
+def _described(tensors: tuple[TensorSpec, ...]) -> str:
+    return ", ".join(f"{tensor.name} {tensor.dtype} {list(tensor.shape)}" for tensor in tensors) or "nothing"
 
 
 def _check_query_sizes(manifest: Manifest, require: Any) -> None:

@@ -125,6 +125,7 @@ class Pipeline:
             backend=detector.backend,
             device=detector.device.name,
             precision=detector.precision,
+            fast_graphs=detector.runs_fast_graphs,
             drift=progress.score.extra.get("drift") if progress.score else None,
             memory_frozen=self._stream.bank.is_frozen,
             ended_by=self._ended_by,

@@ -30,7 +30,7 @@ class Summary:
         fps: frames per second of wall time.
         latency_ms: of scored frames, from before the grab (of a camera: from the frame's arrival) to after the sinks; the newest
             20,000 of them.
-        bundle, backend, device, precision: what ran.
+        bundle, backend, device, precision, fast_graphs: what ran.
         drift: of the memory at the end; None for a model without memory.
         memory_frozen: the memory does not learn (any more).
         ended_by: `end of source`, `max frames`, `interrupted` or an error's text.
@@ -49,6 +49,7 @@ class Summary:
     backend: str
     device: str
     precision: str
+    fast_graphs: bool
     drift: float | None
     memory_frozen: bool
     ended_by: str

@@ -38,7 +38,7 @@ from edge_runtime.manifest import (
 )
 from edge_runtime.score_scale import ScoreScale, Threshold
 from export.bundle_folder import remove_killed_exports, work_folder
-from export.fast_convolutions import has_fast_form, speed_up
+from export.fast_convolutions import speed_up
 from export.onnx_graphs import OPSET, export_graph
 from export.parity import check_parity, parity
 from export.split import SplitModel, split
@@ -49,6 +49,7 @@ from train.models import Mnad, build_model
 
 __all__ = ["BundleSettings", "Run", "load_run", "make_bundle", "write_fast_graphs", "write_graphs"]
 
+LEAST_SPARED = 0.15  # of all multiplications, for which a second pair of graphs is worth its place
 PARITY_WINDOWS = 8
 PARITY_FRAMES = 200  # of each held-out clip, to draw the windows from
 
@@ -72,6 +73,16 @@ class BundleSettings:
     update_rate: float = 0.01
     drift_limit: float = 0.25
     calibration: CalibrationSettings = field(default_factory=CalibrationSettings)
+
+    def __post_init__(self) -> None:
+        """Check what would be refused in the manifest, once all graphs are written.
+
+        Raises:
+            ConfigError: a value is out of its range.
+        """
+        for name, value, most in (("update_rate", self.update_rate, 1), ("drift_limit", self.drift_limit, 2)):
+            if not 0 < value <= most:
+                raise ConfigError(f"{name}: expected more than 0 and at most {most}, got {value}.")
 
 
 @dataclass(frozen=True)
@@ -149,30 +160,32 @@ def write_graphs(model: Mnad, precision: str, folder: Path) -> tuple[GraphSpec, 
 
 
 def write_fast_graphs(model: Mnad, folder: Path) -> FastGraphs | None:
-    """The same in float32 with fast convolutions; None where the network is too narrow for them to pay."""
-    if not has_fast_form(model):
-        return None
+    """The same in float32 with fast convolutions; None where they would spare too little."""
     halves = split(model)
-    halves = SplitModel(speed_up(halves.encoder), speed_up(halves.decoder))
-    return FastGraphs(*_write_halves(model, halves, "fp32", folder, suffix="fp32-fast"), parity={})
+    clip, given = _example(model, halves)
+    encoder, decoder = speed_up(halves.encoder, [clip]), speed_up(halves.decoder, list(given.values()))
+    if encoder.spared + decoder.spared < LEAST_SPARED * (encoder.multiplications + decoder.multiplications):
+        return None
+    fast = SplitModel(encoder.module, decoder.module)
+    return FastGraphs(*_write_halves(model, fast, "fp32", folder, suffix="fp32-fast"), parity={})
 
 
 def _write_halves(model: Mnad, halves: SplitModel, precision: str, folder: Path, suffix: str) -> tuple[GraphSpec, GraphSpec]:
+    clip, given = _example(model, halves)
+    return (
+        export_graph(halves.encoder, {"clip": clip}, halves.encoder.outputs, folder / f"encoder.{suffix}.onnx", precision),
+        export_graph(halves.decoder, given, halves.decoder.outputs, folder / f"decoder.{suffix}.onnx", precision),
+    )
+
+
+def _example(model: Mnad, halves: SplitModel) -> tuple[Tensor, dict[str, Tensor]]:
+    """A clip, and what the decoder takes, by name in its order."""
     spec = model.input_spec
     clip = torch.zeros(1, spec.frames, spec.channels, spec.height, spec.width)
     with torch.no_grad():
         encoded = dict(zip(halves.encoder.outputs, halves.encoder(clip), strict=True))
     given = encoded | {"read": encoded["query"], "target": clip[:, 0]}
-    return (
-        export_graph(halves.encoder, {"clip": clip}, halves.encoder.outputs, folder / f"encoder.{suffix}.onnx", precision),
-        export_graph(
-            halves.decoder,
-            {name: given[name] for name in halves.decoder.inputs},
-            halves.decoder.outputs,
-            folder / f"decoder.{suffix}.onnx",
-            precision,
-        ),
-    )
+    return clip, {name: given[name] for name in halves.decoder.inputs}
 
 
 def _write_draft(run: Run, folder: Path, settings: BundleSettings) -> Bundle:

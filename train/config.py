@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
@@ -168,14 +169,14 @@ def check_config(config: TrainConfig, origin: str) -> None:
         (spec.width > 0 and spec.width % 8 == 0, "input.width", "a multiple of 8", spec.width),
         (config.model.width >= 1, "model.width", "1 or more", config.model.width),
         (config.memory.items == 0 or config.memory.items >= 2, "memory.items", "0, or 2 or more", config.memory.items),
-        (loss.compactness_weight >= 0, "loss.compactness_weight", "0 or more", loss.compactness_weight),
-        (loss.separateness_weight >= 0, "loss.separateness_weight", "0 or more", loss.separateness_weight),
-        (loss.margin >= 0, "loss.margin", "0 or more", loss.margin),
+        (0 <= loss.compactness_weight < inf, "loss.compactness_weight", "0 or more", loss.compactness_weight),
+        (0 <= loss.separateness_weight < inf, "loss.separateness_weight", "0 or more", loss.separateness_weight),
+        (0 <= loss.margin < inf, "loss.margin", "0 or more", loss.margin),
         (optimiser.epochs >= 1, "optimiser.epochs", "1 or more", optimiser.epochs),
         (optimiser.batch_size >= 2, "optimiser.batch_size", "2 or more (batch norm)", optimiser.batch_size),
-        (optimiser.learning_rate > 0, "optimiser.learning_rate", "more than 0", optimiser.learning_rate),
+        (0 < optimiser.learning_rate < inf, "optimiser.learning_rate", "more than 0", optimiser.learning_rate),
         (0 < config.data.held_out_share < 1, "data.held_out_share", "between 0 and 1", config.data.held_out_share),
-        (config.data.fps is None or config.data.fps > 0, "data.fps", "more than 0", config.data.fps),
+        (config.data.fps is None or 0 < config.data.fps < inf, "data.fps", "more than 0", config.data.fps),
         (0 <= pseudo.share <= 1, "pseudo_anomalies.share", "between 0 and 1", pseudo.share),
         (
             pseudo.share == 0 or spec.frames >= 2,

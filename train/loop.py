@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import platform
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -76,7 +77,9 @@ def _train(config: TrainConfig, data: str, out: Path, resume: bool, start: Start
     if start is not None:
         start.check_held_out(clip.segment for clip in footage.held_out)
         training.items = start.begin(training.model, training.items)
-    if resume and (out / "checkpoint.safetensors").exists():
+    if resume and not (out / "checkpoint.safetensors").exists():
+        log.info("%s: no whole epoch to resume from: beginning with the first", out)
+    elif resume:
         _restore(training, load_checkpoint(out / "checkpoint.safetensors"))
     write_atomically(out / "run.json", _as_json(description))
     started = monotonic()
@@ -85,6 +88,7 @@ def _train(config: TrainConfig, data: str, out: Path, resume: bool, start: Start
         for epoch in epochs:
             metrics = _train_epoch(training, windows, config, epoch)
             metrics["held_out_loss"] = _held_out_loss(training, held_out, config)
+            _check_finite(metrics["held_out_loss"], epoch, config)
             training.epoch = epoch + 1
             _save(training, metrics, out)
             _log(board, out / "metrics.jsonl", metrics)
@@ -116,7 +120,9 @@ def _train_epoch(training: Training, windows: Windows, config: TrainConfig, epoc
         for group in training.optimiser.param_groups:
             group["lr"] = rate
         losses, query = _train_step(training, clip, target, config)
-        for name, value in _values(losses).items():
+        values = _values(losses)
+        _check_finite(values["loss"], epoch, config)
+        for name, value in values.items():
             sums[name] += value
         if training.items is not None:
             claims += _claims(query, training.items)
@@ -127,6 +133,15 @@ def _train_epoch(training: Training, windows: Windows, config: TrainConfig, epoc
     if training.items is not None and items_before is not None:
         metrics["memory"] = asdict(memory_health(claims, training.items, items_before))
     return metrics
+
+
+def _check_finite(loss: float, epoch: int, config: TrainConfig) -> None:
+    """Weights do not come back from a loss that is no number, and must not be kept."""
+    if not math.isfinite(loss):
+        raise ConfigError(
+            f"epoch {epoch + 1}: expected a finite loss, got {loss}. Train again with a lower optimiser.learning_rate (it is "
+            f"{config.optimiser.learning_rate:g}) or in fp32; what the epochs before left stays."
+        )
 
 
 def _train_step(training: Training, clip: Tensor, target: Tensor, config: TrainConfig) -> tuple[Losses, Tensor]:

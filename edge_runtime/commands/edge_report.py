@@ -108,7 +108,13 @@ def _events(arguments: argparse.Namespace) -> int:
     width = max(map(len, counts))
     for name, count in counts.items():
         print(f"{name:<{width}}  {count.events} events, {count.hits} hit, {count.missed} missed, {count.false_alarms} false alarms")
-    ran = {"bundle": bundle.manifest.name, "backend": detector.backend, "device": detector.device.name, "precision": detector.precision}
+    ran = {
+        "bundle": bundle.manifest.name,
+        "backend": detector.backend,
+        "device": detector.device.name,
+        "precision": detector.precision,
+        "fast_graphs": detector.runs_fast_graphs,
+    }
     _write_json(arguments.out / "events.json", ran | {"clips": {name: asdict(c) for name, c in counts.items()}})
     print(f"-> {arguments.out}")
     return 0
@@ -122,6 +128,7 @@ def _as_json(report: AccuracyReport) -> dict[str, Any]:
         "backend": report.backend,
         "device": report.device,
         "precision": report.precision,
+        "fast_graphs": report.fast_graphs,
         "threshold": report.threshold,
         "carries_memory": report.carries_memory,
         "memory": {mode: asdict(part.result) | {"alarms": asdict(part.alarms)} for mode, part in report.memory.items()},

@@ -108,7 +108,7 @@ def _score(arguments: argparse.Namespace, signals: StopSignals) -> int:
     if arguments.update == "off":
         stream.bank.freeze()
         state = None  # nothing is learned; saved now, the state would stay frozen in every later run
-    where = f"{detector.backend} on {detector.device.name}"
+    where = f"{'fast graphs in ' if detector.runs_fast_graphs else ''}{detector.backend} on {detector.device.name}"
     print(f"{bundle.manifest.name} ({detector.precision}, {where}): {_describe_threshold(detector, arguments)}", file=sys.stderr)
     lost: list[SinkError] = []
     with ExitStack() as stack:

@@ -78,13 +78,13 @@ def find_bundle(machine: Machine, path: Path) -> list[Finding]:
 
 def _precision(bundle: Bundle, name: str) -> Finding:
     from edge_runtime.errors import EdgeError
+    from edge_runtime.loading import cpu_graphs
 
     precision = bundle.precision(name)
     try:
-        for graphs in (precision, precision.fast):
-            if graphs is not None:
-                bundle.read(graphs.encoder)
-                bundle.read(graphs.decoder)
+        on_cpu = cpu_graphs(precision)
+        for graph in dict.fromkeys((precision.encoder, precision.decoder, on_cpu.encoder, on_cpu.decoder)):
+            bundle.read(graph)
     except EdgeError as error:
         status: Status = "missing" if name == DEFAULT_PRECISION else "warning"
         return Finding("Bundle", status, name, str(error), f"Copy {bundle.path} again.")

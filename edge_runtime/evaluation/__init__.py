@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from edge_runtime.evaluation.auc import roc_auc
 from edge_runtime.evaluation.events import EventCounts, match_alarms
-from edge_runtime.evaluation.labels import check_labels, read_labels
+from edge_runtime.evaluation.labels import check_clips, check_labels, read_labels
 from edge_runtime.evaluation.protocols import ClipScores, MemoryModeResult, evaluate
 
 __all__ = [
     "ClipScores",
     "EventCounts",
     "MemoryModeResult",
+    "check_clips",
     "check_labels",
     "evaluate",
     "match_alarms",

@@ -6,7 +6,7 @@ import csv
 import logging
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from edge_runtime.errors import ConfigError, SourceOpenError
 from edge_runtime.opencv import opencv
 from edge_runtime.sources.footage import Clip, list_clips
 
-__all__ = ["check_labels", "read_labels"]
+__all__ = ["check_clips", "check_labels", "read_labels"]
 
 HEADER = ["clip", "frame", "anomalous"]
 LOSSY_ENDINGS = (".jpg", ".jpeg")
@@ -45,24 +45,46 @@ def read_labels(where: str | Path) -> dict[str, np.ndarray]:
     return _read_masks(path) if path.is_dir() else _read_csv(path)
 
 
-def check_labels(labels: Mapping[str, np.ndarray], frame_counts: Mapping[str, int]) -> None:
-    """Make sure that every frame of the footage has a label.
+def check_clips(labels: Mapping[str, np.ndarray], clips: Collection[str]) -> None:
+    """What can be known before a frame is scored: every clip has labels, and they are of both kinds.
 
     Labels of further clips are named in the log and do no harm: part of a test set may be scored.
 
     Args:
         labels: per clip (frames,) bool, as `read_labels` gives them.
+        clips: names of the footage's.
+
+    Raises:
+        ConfigError: a clip has none, or all frames are normal, or all anomalous.
+    """
+    missing = [name for name in clips if name not in labels]
+    if missing:
+        raise ConfigError(
+            f"labels don't match the frames: expected labels of {_listed(clips)}, got {_listed(labels)}; "
+            f"missing: {_listed(missing)}. Name the clips in the labels as the folders or videos of the footage."
+        )
+    anomalous = sum(int(labels[name].sum()) for name in clips)
+    normal = sum(labels[name].size for name in clips) - anomalous
+    if not anomalous or not normal:
+        raise ConfigError(
+            f"labels: expected anomalous and normal frames, got {anomalous} anomalous and {normal} normal. "
+            "Check the labels, or add clips of the other kind."
+        )
+    unused = [name for name in labels if name not in clips]
+    if unused:
+        log.warning("labels: %d clips are not in the footage and are left out: %s", len(unused), _listed(unused))
+
+
+def check_labels(labels: Mapping[str, np.ndarray], frame_counts: Mapping[str, int]) -> None:
+    """Make sure that every frame has a label, once it is known how many there are.
+
+    Args:
+        labels: per clip (frames,) bool, at least those of `frame_counts`.
         frame_counts: per clip of the footage, how many frames it has.
 
     Raises:
         ConfigError: the labels don't match the frames.
     """
-    missing = [name for name in frame_counts if name not in labels]
-    if missing:
-        raise ConfigError(
-            f"labels don't match the frames: expected labels of {_listed(frame_counts)}, got {_listed(labels)}; "
-            f"missing: {_listed(missing)}. Name the clips in the labels as the folders or videos of the footage."
-        )
     wrong = [
         f"{name} has {count} frames and {len(labels[name])} labels" for name, count in frame_counts.items() if len(labels[name]) != count
     ]
@@ -71,9 +93,6 @@ def check_labels(labels: Mapping[str, np.ndarray], frame_counts: Mapping[str, in
             f"labels don't match the frames: expected one label per frame, got: {_listed(wrong, '; ')}. "
             "Label every frame, the first ones too, or check that labels and footage are of the same version."
         )
-    unused = [name for name in labels if name not in frame_counts]
-    if unused:
-        log.warning("labels: %d clips are not in the footage and are left out: %s", len(unused), _listed(unused))
 
 
 def _read_csv(path: Path) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ from edge_runtime.alarms import find_alarms
 from edge_runtime.bundle import Bundle
 from edge_runtime.detector import Detector
 from edge_runtime.errors import ConfigError
-from edge_runtime.evaluation import EventCounts, MemoryModeResult, check_labels, evaluate, match_alarms, read_labels
+from edge_runtime.evaluation import EventCounts, MemoryModeResult, check_clips, check_labels, evaluate, match_alarms, read_labels
 from edge_runtime.evaluation.scoring import Runs, as_clip_scores, open_evaluation_stream, score_frames, warn_of_short_clips
 from edge_runtime.frames import Frame
 from edge_runtime.score import Score
@@ -41,7 +41,7 @@ class ModeReport:
 @dataclass(frozen=True)
 class AccuracyReport:
     """Attributes:
-    backend, device, precision: what ran.
+    backend, device, precision, fast_graphs: what ran.
     labels: by clip, (frames,) bool.
     memory: by mode, `updating` and `frozen`.
     """
@@ -50,6 +50,7 @@ class AccuracyReport:
     backend: str
     device: str
     precision: str
+    fast_graphs: bool
     threshold: float
     carries_memory: bool
     labels: dict[str, np.ndarray]
@@ -82,6 +83,7 @@ def measure_accuracy(
     """
     labels = read_labels(labels_at)
     clips = clip_uris(data)
+    check_clips(labels, clips)
     detector = Detector.open(bundle, precision=precision, backend=backend, device=device)
     threshold = bundle.precision(detector.precision).threshold
     modes: dict[str, ModeReport] = {}
@@ -95,8 +97,7 @@ def measure_accuracy(
                 stream = open_evaluation_stream(detector, is_learning=is_learning)
             frames = open_source(uri, default_fps=bundle.manifest.fps, stream=name)
             runs[name] = score_frames(detector, stream, _counted(frames, name, counts))
-            check_labels({name: labels[name]} if name in labels else labels, {name: counts[name]})
-        check_labels(labels, counts)
+            check_labels(labels, {name: counts[name]})
         if not modes:  # once is enough
             warn_of_short_clips([name for name in runs if not runs[name]], len(runs), bundle.manifest.input.span)
         scores = {name: list(chain.from_iterable(of_clip)) for name, of_clip in runs.items() if of_clip}
@@ -105,6 +106,7 @@ def measure_accuracy(
     return AccuracyReport(
         bundle=bundle.manifest.name,
         backend=detector.backend,
+        fast_graphs=detector.runs_fast_graphs,
         device=detector.device.name,
         precision=detector.precision,
         threshold=threshold.score,

@@ -168,6 +168,11 @@ def test_an_empty_address_in_the_environment_is_none(toy_originals: dict[str, Pa
     assert_says(finished, "one of --camera, --source and $EDGE_SOURCE, got none")
 
 
+def test_an_empty_source_is_an_empty_variable(toy_originals: dict[str, Path]) -> None:
+    finished = edge_run("--bundle", toy_originals["one_pool"], "--source", "", variables={"EDGE_SOURCE": scene(5)})
+    assert_says(finished, "--source: expected an address, a file or a folder, got nothing. Is a variable empty?")
+
+
 def test_an_unknown_precision_is_a_wrong_use(toy_originals: dict[str, Path], tmp_path: Path) -> None:
     finished = run_on(toy_originals["one_pool"], tmp_path, "--source", scene(FRAMES), "--precision", "fp64")
     assert finished.code == 2

@@ -65,9 +65,10 @@ def test_a_gap_ends_an_alarm_but_not_an_anomaly() -> None:
 def test_clips_shorter_than_a_window_are_left_out(toy: Callable[[str], Bundle], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     bundle = toy("one_pool")
     write_clip(tmp_path / "clips" / "a", draw(4))
-    labels = write_labels(tmp_path / "labels.csv", {"a": (4, range(4)), "b": (12, range(9, 12))})
+    labels = write_labels(tmp_path / "labels.csv", {"a": (4, range(2)), "b": (12, range(9, 12))})
     with pytest.raises(ConfigError, match="expected scored clips, got none"):
         measure_accuracy(bundle, str(tmp_path / "clips"), labels)
+    assert "1 clips are not in the footage and are left out: b" in caplog.text
     write_clip(tmp_path / "clips" / "b", draw(12))
     caplog.clear()
     with caplog.at_level(logging.WARNING):

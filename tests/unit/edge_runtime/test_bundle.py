@@ -279,7 +279,9 @@ def test_fast_graphs_take_and_give_what_the_plain_ones_do(part: str, toy: Toy) -
     bundle = toy("one_pool")
     values = with_fast(bundle)
     values["precisions"]["fp32"]["fast"][part]["outputs"][0]["dtype"] = "float16"
-    assert f"precisions.fp32.fast.{part} to take and give what precisions.fp32.{part} does, got" in refused(bundle, values)
+    name = values["precisions"]["fp32"][part]["outputs"][0]["name"]
+    message = refused(bundle, values)
+    assert f"precisions.fp32.fast.{part} to give {name} float32 ['batch', " in message and f"got {name} float16 ['batch', " in message
 
 
 @pytest.mark.parametrize(("key", "value"), [("file", "../x.onnx"), ("sha256", "0")])

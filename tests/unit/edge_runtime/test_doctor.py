@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,6 +22,7 @@ from edge_runtime.doctor.nvidia import find_cuda, find_pycuda, find_tensorrt
 from edge_runtime.doctor.opencv import find_opencv, parse_build_information
 from edge_runtime.doctor.place import find_bundle, find_disk, find_memory
 from edge_runtime.doctor.python import find_extras, find_numpy, find_onnxruntime, find_python
+from edge_runtime.manifest import FastGraphs, encode_manifest
 
 RELEASE = "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64, DATE: Wed Jan  8 01:49:37 UTC 2025\n"
 DPKG = """Package: nvidia-jetpack-runtime
@@ -552,6 +554,19 @@ def test_a_changed_graph_or_memory_is_missing(machine: Machine, toy: Callable[[s
         ("memory", True),
         ("fp32", True),
     ]
+
+
+@pytest.mark.parametrize(("processor", "status"), [("x86_64", "missing"), ("aarch64", "ok")])
+def test_fast_graphs_are_missed_only_where_they_would_run(
+    machine: Machine, toy: Callable[[str], Bundle], monkeypatch: pytest.MonkeyPatch, processor: str, status: str
+) -> None:
+    bundle = toy("one_pool")
+    fp32 = bundle.precision("fp32")
+    fast = FastGraphs(replace(fp32.encoder, file="gone.onnx"), fp32.decoder, {})
+    manifest = replace(bundle.manifest, precisions={"fp32": replace(fp32, fast=fast)})
+    (bundle.path / "manifest.json").write_bytes(encode_manifest(manifest))
+    monkeypatch.setattr("platform.machine", lambda: processor)
+    assert by_what(find_bundle(machine, bundle.path))["fp32"].status == status
 
 
 def test_no_bundle_is_missing(machine: Machine, tmp_path: Path) -> None:

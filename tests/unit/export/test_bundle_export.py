@@ -19,6 +19,7 @@ from edge_runtime import Bundle, Detector, open_source
 from edge_runtime.errors import BundleError, ConfigError, SinkError
 from edge_runtime.preprocess import InputSpec
 from edge_runtime.score import Score
+from export import __main__ as export_command
 from export import fast_convolutions
 from export.bundle import BundleSettings, Run, load_run, make_bundle
 from export.bundle_folder import remove_killed_exports, work_folder
@@ -71,6 +72,12 @@ def without_memory(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def wide(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run of half the paper's width: its widest convolutions have a fast form."""
     return _trained(replace(CONFIG, model=ModelConfig(width=32)), 120, tmp_path_factory.mktemp("wide"))
+
+
+@pytest.fixture
+def of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures of any size are worth fast convolutions."""
+    monkeypatch.setattr(fast_convolutions, "FEWEST_MULTIPLICATIONS", 0)
 
 
 @pytest.fixture
@@ -133,7 +140,7 @@ def test_parity_is_recorded_and_small(original: Bundle) -> None:
     assert max(original.manifest.precisions["fp32"].parity.values()) <= 1e-4
 
 
-def test_a_wide_network_gets_fast_graphs_that_are_held_against_the_model_and_calibrated_with(wide: Run, tmp_path: Path) -> None:
+def test_a_wide_network_gets_fast_graphs_that_say_what_the_model_says(wide: Run, of_any_size: None, tmp_path: Path) -> None:
     made = make_bundle(wide, tmp_path / "bundle", BundleSettings())
     fp32 = made.precision("fp32")
     assert fp32.fast is not None and made.precision("fp16").fast is None
@@ -147,7 +154,7 @@ def test_a_wide_network_gets_fast_graphs_that_are_held_against_the_model_and_cal
     assert [score.score for score in scored] == pytest.approx([score.score for score in wanted], abs=1e-2)
 
 
-def test_fast_graphs_too_far_off_are_no_bundle(wide: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fast_graphs_too_far_off_are_no_bundle(wide: Run, of_any_size: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = tuple((*sums[:5], sums[5] + (i == 5)) for i, sums in enumerate(fast_convolutions.INPUT_SUMS))
     monkeypatch.setattr(fast_convolutions, "INPUT_SUMS", wrong)
     with pytest.raises(BundleError, match=r"fast fp32 graphs: expected 'prediction' within 0\.0001.*--no-fast-graphs"):
@@ -155,11 +162,20 @@ def test_fast_graphs_too_far_off_are_no_bundle(wide: Run, tmp_path: Path, monkey
     assert not (tmp_path / "bundle").exists()
 
 
-def test_fast_graphs_can_be_left_out(wide: Run, tmp_path: Path) -> None:
-    finished = run_module("export", "--run", wide.path, "--out", tmp_path / "bundle", "--no-fast-graphs", "--precisions", "fp32")
-    assert finished.code == 0, finished.err
+def test_fast_graphs_can_be_left_out(wide: Run, of_any_size: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = ["export", "--run", str(wide.path), "--out", str(tmp_path / "bundle"), "--no-fast-graphs", "--precisions", "fp32"]
+    monkeypatch.setattr("sys.argv", command)
+    assert export_command.main() == 0
     assert Bundle.load(tmp_path / "bundle").precision("fp32").fast is None
     assert len(list((tmp_path / "bundle").iterdir())) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("update_rate", 5.0), ("update_rate", 0.0), ("drift_limit", float("nan")), ("drift_limit", 2.1)]
+)
+def test_what_the_manifest_would_not_take_is_refused_before_the_work(name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=f"{name}: expected more than 0 and at most [12], got {value}"):
+        BundleSettings(**{name: value})
 
 
 def test_graphs_that_give_nan_do_not_pass_for_equal(run: Run, original: Bundle) -> None:

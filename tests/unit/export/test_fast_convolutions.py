@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +14,22 @@ from torch import nn
 
 from edge_runtime.manifest import FastGraphs
 from edge_runtime.preprocess import InputSpec
+from export import fast_convolutions
 from export.bundle import write_fast_graphs, write_graphs
-from export.fast_convolutions import FastConvolution, has_fast_form, speed_up
+from export.fast_convolutions import FEWEST_MULTIPLICATIONS, FastConvolution, speed_up
 from train.models import Mnad
 
 SPEC = InputSpec(frames=4, target=4, channels=1, height=32, width=40)
 HALF_WIDTH = 32  # of the paper's network: its widest convolutions have 256 channels
 
 
-@pytest.mark.parametrize("rows", [4, 8, 20])
+@pytest.fixture
+def of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures of any size are worth it."""
+    monkeypatch.setattr(fast_convolutions, "FEWEST_MULTIPLICATIONS", 0)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 8, 30, 63])
 @pytest.mark.parametrize("has_bias", [True, False])
 def test_in_double_precision_it_is_the_convolution(rows: int, has_bias: bool) -> None:
     torch.manual_seed(rows)
@@ -32,28 +40,21 @@ def test_in_double_precision_it_is_the_convolution(rows: int, has_bias: bool) ->
         assert torch.allclose(fast(x), plain(x), rtol=0, atol=1e-6)  # the sixths are rounded to float32
 
 
-def test_each_of_the_four_rows_sees_its_own_neighbours() -> None:
+@pytest.mark.parametrize("height", [8, 7])
+def test_each_row_sees_its_own_neighbours(height: int) -> None:
     """Ones in one row, a kernel that tells above from below: numbers a person can compute."""
     plain = nn.Conv2d(1, 1, 3, padding=1)
     plain.weight.data = torch.tensor([[0, 1, 0], [0, 10, 0], [0, 100, 0]], dtype=torch.float32).reshape(1, 1, 3, 3)
     plain.bias.data = torch.tensor([0.5])
-    for row in range(8):
-        x = torch.zeros(1, 1, 8, 1)
+    for row in range(height):
+        x = torch.zeros(1, 1, height, 1)
         x[0, 0, row] = 1
-        wanted = torch.full((8,), 0.5)
+        wanted = torch.full((height,), 0.5)
         for at, weight in ((row - 1, 100), (row, 10), (row + 1, 1)):  # what lies above a row has the kernel's first
-            if 0 <= at < 8:
+            if 0 <= at < height:
                 wanted[at] += weight
         with torch.no_grad():
             assert FastConvolution(plain)(x).flatten().tolist() == pytest.approx(wanted.tolist(), abs=1e-3)
-
-
-@pytest.mark.parametrize("rows", [1, 30, 63])
-def test_rows_that_are_no_multiple_of_four_are_left_to_the_convolution(rows: int) -> None:
-    plain = nn.Conv2d(2, 2, 3, padding=1)
-    x = torch.randn(1, 2, rows, 5)
-    with torch.no_grad():
-        assert torch.equal(FastConvolution(plain)(x), plain(x))
 
 
 @pytest.mark.parametrize(
@@ -69,31 +70,43 @@ def test_rows_that_are_no_multiple_of_four_are_left_to_the_convolution(rows: int
         nn.ConvTranspose2d(256, 256, 3, padding=1),
     ],
 )
-def test_what_has_no_twin_or_is_too_narrow_stays(layer: nn.Module) -> None:
-    assert type(speed_up(nn.Sequential(layer))[0]) is type(layer)
-    assert not has_fast_form(layer)
+def test_what_has_no_twin_or_is_too_narrow_stays(layer: nn.Module, of_any_size: None) -> None:
+    sped_up = speed_up(nn.Sequential(layer), [torch.zeros(1, layer.in_channels, 8, 8)])
+    assert type(sped_up.module[0]) is type(layer)
+    assert sped_up.spared == 0 < sped_up.multiplications
 
 
-def test_wide_ones_are_replaced_in_a_copy() -> None:
-    model = nn.Sequential(nn.Conv2d(128, 128, 3, padding=1), nn.Sequential(nn.Conv2d(256, 256, 3, padding=1)))
-    fast = speed_up(model)
-    assert has_fast_form(model) and not has_fast_form(model[0])
-    assert isinstance(fast[0], FastConvolution) and isinstance(fast[1][0], FastConvolution)
-    assert isinstance(model[0], nn.Conv2d) and isinstance(model[1][0], nn.Conv2d)
+def test_wide_ones_are_replaced_in_a_copy_where_the_picture_is_large_enough() -> None:
+    model = nn.Sequential(nn.Conv2d(128, 128, 3, padding=1), nn.Sequential(nn.Conv2d(128, 256, 3, padding=1)))
+    least = -(-FEWEST_MULTIPLICATIONS // (128 * 256 * 9))  # pixels at which the second layer is worth it, and the first is not
+    sped_up = speed_up(model, [torch.zeros(1, 128, 1, least)])
+    assert isinstance(sped_up.module[0], nn.Conv2d) and isinstance(sped_up.module[1][0], FastConvolution)
+    assert isinstance(model[1][0], nn.Conv2d)
+    assert sped_up.multiplications == 9 * 128 * (128 + 256) * least
+    assert sped_up.spared == 9 * 128 * 256 * least // 2
+    assert speed_up(model, [torch.zeros(1, 128, 1, least - 1)]).spared == 0
 
 
-def test_a_narrow_network_has_no_fast_graphs(tmp_path: Path) -> None:
-    assert write_fast_graphs(Mnad(SPEC, width=16), tmp_path) is None
+def test_transposed_convolutions_count_by_their_input() -> None:
+    layer = nn.ConvTranspose2d(3, 5, 3, stride=2, padding=1, output_padding=1)
+    assert speed_up(nn.Sequential(layer), [torch.zeros(2, 3, 4, 6)]).multiplications == 3 * 5 * 9 * 4 * 6
+
+
+@pytest.mark.parametrize(("width", "side"), [(16, 256), (32, 64)])
+def test_a_network_that_would_gain_little_has_no_fast_graphs(width: int, side: int, tmp_path: Path) -> None:
+    assert write_fast_graphs(Mnad(replace(SPEC, height=side, width=side), width=width), tmp_path) is None
     assert not list(tmp_path.iterdir())
 
 
-@pytest.fixture(scope="module")
-def wide(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, FastGraphs]:
+@pytest.fixture(scope="module", params=[SPEC, replace(SPEC, height=40)], ids=["whole fours", "rows to spare"])
+def wide(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, FastGraphs]:
     """Plain and fast graphs of a half-width network with random weights, in one folder."""
     torch.manual_seed(0)
-    model, folder = Mnad(SPEC, width=HALF_WIDTH).eval(), tmp_path_factory.mktemp("wide")
+    model, folder = Mnad(request.param, width=HALF_WIDTH).eval(), tmp_path_factory.mktemp("wide")
     plain = write_graphs(model, "fp32", folder)
-    fast = write_fast_graphs(model, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fast_convolutions, "FEWEST_MULTIPLICATIONS", 0)
+        fast = write_fast_graphs(model, folder)
     assert fast is not None
     assert [(graph.inputs, graph.outputs) for graph in plain] == [(graph.inputs, graph.outputs) for graph in (fast.encoder, fast.decoder)]
     return folder, fast
@@ -121,8 +134,7 @@ def test_the_weights_of_fast_graphs_are_the_plain_ones(wide: tuple[Path, FastGra
     for part, graph in (("encoder", fast.encoder), ("decoder", fast.decoder)):
         plain_bytes, fast_bytes = ((folder / file).stat().st_size for file in (f"{part}.fp32.onnx", graph.file))
         assert fast_bytes < 1.3 * plain_bytes
-        model = onnx.load(folder / graph.file)
-        assert any(node.op_type == "MatMul" for node in model.graph.node)
+        assert any(node.op_type == "MatMul" for node in onnx.load(folder / graph.file).graph.node)
 
 
 def _session(path: Path) -> onnxruntime.InferenceSession:

@@ -26,30 +26,25 @@ DECODED = ("prediction", "error_map", "score/psnr_db", "score/regular_score", "s
 Outputs = dict[str, np.ndarray]
 
 
-@pytest.fixture(scope="module", params=["plain", "fast"])
-def outputs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Outputs, Outputs]:
-    """What PyTorch gives and what ONNX Runtime gives for one window, by tensor; from either form of the graphs."""
+@pytest.mark.parametrize("form", ["plain", "fast"])
+def test_onnx_runtime_is_within_a_ten_thousandth_of_pytorch(form: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = build_model(CONFIG)
     _see_a_batch(model)
     items = memory.initial_items(CONFIG.memory.items, model.query_size, torch.Generator().manual_seed(0))
     window = _window()
     clip, target = window[:, :4], window[:, 4]
-    folder = tmp_path_factory.mktemp("full")
-    graphs = write_graphs(model, "fp32", folder) if request.param == "plain" else _fast(model, folder)
-    return _in_pytorch(model, items, clip, target), _in_onnx_runtime(graphs, items, clip, target, folder)
+    graphs = write_graphs(model, "fp32", tmp_path) if form == "plain" else _fast(model, tmp_path)
+    wanted, got = _in_pytorch(model, items, clip, target), _in_onnx_runtime(graphs, items, clip, target, tmp_path)
+    assert set(got) == set(wanted) == {"query", "skip_1", "skip_2", "skip_3", *DECODED}
+    for name, tensor in wanted.items():
+        assert got[name].shape == tensor.shape, name
+        assert np.abs(got[name] - tensor).max() <= 1e-4, name
+    _check_is_alive(wanted)
 
 
-@pytest.mark.parametrize("name", ["query", "skip_1", "skip_2", "skip_3", *DECODED])
-def test_onnx_runtime_is_within_a_ten_thousandth_of_pytorch(outputs: tuple[Outputs, Outputs], name: str) -> None:
-    wanted, got = outputs[0][name], outputs[1][name]
-    assert got.shape == wanted.shape
-    assert np.abs(got - wanted).max() <= 1e-4
-
-
-def test_the_compared_model_is_alive(outputs: tuple[Outputs, Outputs]) -> None:
+def _check_is_alive(wanted: Outputs) -> None:
     """A network of dead units would agree with anything."""
-    wanted = outputs[0]
     assert wanted["prediction"].std() > 0.01
     assert all((wanted[f"skip_{i}"] > 0).mean() > 0.1 for i in (1, 2, 3))
     assert wanted["score/local_error"][0] > wanted["error_map"].mean()

@@ -85,6 +85,8 @@ def test_a_wrong_type_names_the_key(tmp_path: Path, content: str, message: str) 
         (MINIMAL + "[optimiser]\nepochs = 0\n", "optimiser.epochs: expected 1 or more, got 0"),
         (MINIMAL + "[optimiser]\nbatch_size = 1\n", "optimiser.batch_size: expected 2 or more"),
         (MINIMAL + "[optimiser]\nlearning_rate = 0.0\n", "optimiser.learning_rate: expected more than 0, got 0.0"),
+        (MINIMAL + "[optimiser]\nlearning_rate = inf\n", "optimiser.learning_rate: expected more than 0, got inf"),
+        (MINIMAL + "[loss]\nmargin = inf\n", "loss.margin: expected 0 or more, got inf"),
         (MINIMAL + "[data]\nheld_out_share = 1.0\n", "data.held_out_share: expected between 0 and 1, got 1.0"),
         (MINIMAL + "[data]\nfps = 0.0\n", "data.fps: expected more than 0, got 0.0"),
         (MINIMAL + "[pseudo_anomalies]\nshare = 1.1\n", "pseudo_anomalies.share: expected between 0 and 1, got 1.1"),

@@ -104,6 +104,24 @@ def test_metrics_have_the_memorys_health(straight: Path) -> None:
         assert 0 < health["drift"] <= 2
 
 
+def test_a_loss_that_is_no_number_ends_the_training_and_keeps_no_weights(tmp_path: Path) -> None:
+    config = replace(CONFIG, optimiser=replace(CONFIG.optimiser, learning_rate=1e38))
+    with pytest.raises(
+        ConfigError, match=r"epoch 1: expected a finite loss, got (nan|inf)\. .* lower optimiser\.learning_rate \(it is 1e\+38\)"
+    ):
+        run_training(config, DATA, tmp_path / "run")
+    assert not list((tmp_path / "run").glob("*.safetensors")) and not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+def test_so_does_a_held_out_loss_and_the_epoch_before_stays(straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = iter([0.5, float("nan")])
+    monkeypatch.setattr(train.loop, "_held_out_loss", lambda *_: next(losses))
+    with pytest.raises(ConfigError, match="epoch 2: expected a finite loss, got nan"):
+        run_training(CONFIG, DATA, tmp_path / "run")
+    assert load_checkpoint(tmp_path / "run" / "checkpoint.safetensors").facts["epoch"] == 1
+    assert len(_metrics(tmp_path / "run")) == 1
+
+
 def test_tensorboard_has_events(straight: Path) -> None:
     [events] = (straight / "tensorboard").glob("events.out.tfevents.*")
     content = events.read_bytes()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edge_runtime.errors import ConfigError
-from edge_runtime.evaluation import check_labels, read_labels
+from edge_runtime.evaluation import check_clips, check_labels, read_labels
 from edge_runtime.opencv import opencv
 
 
@@ -166,7 +166,14 @@ def test_labels_of_every_frame_pass_the_check() -> None:
 
 def test_a_clip_without_labels_is_refused() -> None:
     with pytest.raises(ConfigError, match="don't match the frames: expected labels of 01, 02, got 01; missing: 02"):
-        check_labels({"01": np.zeros(3, bool)}, {"01": 3, "02": 3})
+        check_clips({"01": np.zeros(3, bool)}, ["01", "02"])
+
+
+@pytest.mark.parametrize(("value", "got"), [(False, "0 anomalous and 5 normal"), (True, "5 anomalous and 0 normal")])
+def test_labels_of_one_kind_are_refused(value: bool, got: str) -> None:
+    labels = {"01": np.full(3, value), "02": np.full(2, value), "not scored": np.array([not value])}
+    with pytest.raises(ConfigError, match=f"expected anomalous and normal frames, got {got}"):
+        check_clips(labels, ["01", "02"])
 
 
 def test_labels_of_another_length_are_refused() -> None:
@@ -176,7 +183,7 @@ def test_labels_of_another_length_are_refused() -> None:
 
 def test_labels_of_clips_that_are_not_scored_are_named_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        check_labels({"01": np.zeros(3, bool), "02": np.zeros(1, bool)}, {"01": 3})
+        check_clips({"01": np.array([False, True]), "02": np.zeros(1, bool)}, ["01"])
     assert "1 clips are not in the footage and are left out: 02" in caplog.text
 
 

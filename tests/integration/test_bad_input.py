@@ -49,7 +49,7 @@ def assert_says(finished: Finished, *parts: str) -> None:
     [
         ("nowhere", ("nowhere: ", "found nothing there", "Check the path")),
         ("nowhere/*.png", ("nowhere/*.png: ", "matches none")),
-        ("", ("found nothing there", "Check the path")),
+        ("", ("--source: expected an address, a file or a folder, got nothing",)),
         ("empty", ("empty: ", "found none", "Lay footage as DIR/<clip>/<frame>.jpg")),
         ("empty/words.txt", ("words.txt: ", "got a .txt file")),
         ("words.avi", ("words.avi: ", "expected a video", "cannot open it", "Is the file whole?")),
@@ -389,12 +389,12 @@ HEADER = ["clip,frame,anomalous"]
 @pytest.mark.parametrize(
     ("lines", "parts"),
     [
-        (HEADER + rows("a", 12), ("expected labels of b, got a", "missing: b", "Name the clips in the labels as the folders")),
+        (HEADER + rows("a", 12), ("expected labels of a, b, got a; missing: b", "Name the clips in the labels as the folders")),
         (HEADER + rows("a", 12) + rows("b", 8), ("one label per frame", "b has 12 frames and 8 labels", "Label every frame")),
         (HEADER + rows("a", 14) + rows("b", 12), ("one label per frame", "a has 12 frames and 14 labels", "same version")),
         (rows("a", 12) + rows("b", 12), ("labels.csv, line 1: expected the header", "got 'a,0,0'")),
         ([*HEADER, "a,0,yes"], ("labels.csv, line 2: expected", "got 'a,0,yes'", "Mend the line")),
-        (HEADER + [row[:-1] + "0" for row in rows("a", 12) + rows("b", 12)], ("got 0 anomalous and 16 normal", "Check the labels")),
+        (HEADER + [row[:-1] + "0" for row in rows("a", 12) + rows("b", 12)], ("got 0 anomalous and 24 normal", "Check the labels")),
         (None, ("labels.csv: expected a CSV or a folder of masks, found nothing there", "Check the path")),
     ],
 )

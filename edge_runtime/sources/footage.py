@@ -8,6 +8,7 @@ import os
 import re
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from edge_runtime.errors import ConfigError, SourceError, SourceOpenError
 from edge_runtime.frames import Frame
 from edge_runtime.opencv import opencv
 from edge_runtime.sources.address import redacted
-from edge_runtime.sources.media_time import MediaClock, TimeWarnings
+from edge_runtime.sources.media_time import MediaClock, Tick, TimeWarnings
+from edge_runtime.sources.size_watch import SizeChange, SizeWarnings, SizeWatch
 from edge_runtime.sources.video_file import read_video, video_facts
 
 __all__ = ["Clip", "FootageSource", "agree_on_rate", "list_clips"]
@@ -52,7 +54,8 @@ class Clip:
 
 
 class FootageSource:
-    """All frames of one or several clips, in natural order, with a gap before each clip and after each pause of the recorder.
+    """All frames of one or several clips, in natural order, with a gap before each clip, after each pause of the recorder and where
+    a video's size changes.
 
     Args:
         fps: frames per second, whatever the videos say. Where it is not what they say, their time stamps are not followed.
@@ -94,20 +97,22 @@ class FootageSource:
         self.frame_count = None if loop or len(known) < len(counts) else sum(known)
 
     def __iter__(self) -> Iterator[Frame]:
-        index = 0
+        index, began_s = 0, 0.0
         clock = MediaClock(self.fps)
-        warnings = TimeWarnings(self.fps)
+        time_warnings, size_warnings = TimeWarnings(self.fps), SizeWarnings()
         for reason, clip in self._rounds():
             gap: str | None = reason
             clock.begin_clip()
-            for number, (image, stamp_s) in enumerate(read_clip(clip)):
-                tick = clock.tick(stamp_s if self._follows_stamps else None)
-                warnings.look(clip.path, number, tick)
-                if tick.pause_s is not None:
-                    gap = f"no frame for {tick.pause_s:.1f} s"
-                yield Frame(image, index, tick.time_s, time.time(), self.stream, gap)
-                index += 1
-                gap = None
+            with closing(SizeWatch(clip.path)) as sizes:
+                for number, (image, stamp_s) in enumerate(read_clip(clip)):
+                    tick = clock.tick(stamp_s if self._follows_stamps else None)
+                    change = sizes.look(stamp_s)
+                    began_s = began_s if number else tick.time_s
+                    time_warnings.look(clip.path, number, tick)
+                    size_warnings.look(clip.path, number, tick.time_s - began_s, change)
+                    yield Frame(image, index, tick.time_s, time.time(), self.stream, gap or _gap_before(tick, change))
+                    index += 1
+                    gap = None
 
     def close(self) -> None:
         """Nothing to do: a file is open only while its clip is iterated."""
@@ -161,6 +166,12 @@ def read_clip(clip: Clip) -> Iterator[tuple[np.ndarray, float | None]]:
                 "Put footage of another size into a clip of its own."
             )
         yield image, stamp_s
+
+
+def _gap_before(tick: Tick, change: SizeChange | None) -> str | None:
+    if change is not None:
+        return "size changed to {}x{}".format(*change.after)
+    return None if tick.pause_s is None else f"no frame for {tick.pause_s:.1f} s"
 
 
 def _find_clips(where: str) -> list[Clip]:

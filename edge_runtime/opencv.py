@@ -7,11 +7,17 @@ from types import ModuleType
 
 from edge_runtime.errors import BackendUnavailable
 
-__all__ = ["opencv"]
+__all__ = ["CAMERA_OPTIONS", "FFMPEG_OPTIONS", "opencv"]
 
 # OpenCV and FFmpeg report a camera that is away on stderr, line after line and with its password; the sources say it once, without.
 # V4L2 waits ten seconds for a frame by itself. What the environment says goes first.
 ENVIRONMENT = {"OPENCV_LOG_LEVEL": "FATAL", "OPENCV_FFMPEG_LOGLEVEL": "-8", "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT": "5"}
+
+FFMPEG_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+"""The variable in which OpenCV takes what FFmpeg is asked for; of everything that it opens."""
+
+# By itself FFmpeg looks at twenty frames of a camera before it gives the first: seconds of a slow camera, after every loss.
+CAMERA_OPTIONS = "rtsp_flags;prefer_tcp|analyzeduration;500000"
 
 
 def opencv() -> ModuleType:

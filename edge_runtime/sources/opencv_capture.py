@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from edge_runtime.errors import SourceOpenError
-from edge_runtime.opencv import opencv
+from edge_runtime.opencv import CAMERA_OPTIONS, FFMPEG_OPTIONS, opencv
 from edge_runtime.sources import gstreamer
 from edge_runtime.sources.address import Address, CameraOptions
 from edge_runtime.sources.flip import flipped
@@ -25,8 +25,6 @@ PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 # What OpenCV asks of every camera; asked again, because the format and size it begins with may be slower than those that are wanted.
 V4L2_RATE = 30.0
 FOURCC = {"h264": "H264", "h265": "HEVC", "mjpeg": "MJPG", "yuyv": "YUYV", "nv12": "NV12"}
-# By itself FFmpeg looks at twenty frames of a camera before it gives the first: seconds of a slow camera, after every loss.
-FFMPEG_OPTIONS = ("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_flags;prefer_tcp|analyzeduration;500000")
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +82,7 @@ def through_gstreamer(decoder: str, pipeline: str, address: Address, options: Ca
 def through_ffmpeg(address: Address, options: CameraOptions) -> Opening:
     """How to open a network camera by OpenCV's FFmpeg; as `through_gstreamer`."""
     cv2 = opencv()
-    os.environ.setdefault(*FFMPEG_OPTIONS)
+    os.environ.setdefault(FFMPEG_OPTIONS, CAMERA_OPTIONS)
     parameters = [*_timeouts(options), cv2.CAP_PROP_HW_ACCELERATION, cv2.VIDEO_ACCELERATION_ANY]
     if hasattr(cv2, "CAP_PROP_N_THREADS"):  # each thread of the decoder holds a frame back: eight are 0.8 s at 10 fps
         parameters += [cv2.CAP_PROP_N_THREADS, 1]

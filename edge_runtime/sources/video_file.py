@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from edge_runtime.errors import SourceOpenError
-from edge_runtime.opencv import opencv
+from edge_runtime.opencv import CAMERA_OPTIONS, FFMPEG_OPTIONS, opencv
 from edge_runtime.sources.media_time import even_rate
 
 __all__ = ["VideoFacts", "read_video", "video_facts"]
@@ -92,14 +92,29 @@ def _check_end(path: Path, facts: VideoFacts, read: int, last_s: float) -> None:
 def _opened(path: Path) -> Iterator[Any]:
     if not path.is_file():  # a pipe would be waited for, whatever the signal
         raise SourceOpenError(f"{path}: expected a video file, found none there. Videos are read twice: a pipe cannot be one.")
-    # FFmpeg takes what stands before a colon for a protocol, as in 12:30.mp4, but not after a slash.
-    capture = opencv().VideoCapture(os.path.abspath(path))
+    with _without_camera_options():
+        # FFmpeg takes what stands before a colon for a protocol, as in 12:30.mp4, but not after a slash.
+        capture = opencv().VideoCapture(os.path.abspath(path))
     try:
         if not capture.isOpened():
             raise SourceOpenError(f"{path}: expected a video, OpenCV cannot open it. Is the file whole?")
         yield capture
     finally:
         capture.release()
+
+
+@contextmanager
+def _without_camera_options() -> Iterator[None]:
+    """A network camera in this process may have set them; of a file that FFmpeg looks at so briefly, some time stamps are wrong."""
+    options = os.environ.get(FFMPEG_OPTIONS)
+    if options != CAMERA_OPTIONS:
+        yield
+        return
+    del os.environ[FFMPEG_OPTIONS]
+    try:
+        yield
+    finally:
+        os.environ.setdefault(FFMPEG_OPTIONS, options)
 
 
 def _has_stamps(capture: Any) -> bool:

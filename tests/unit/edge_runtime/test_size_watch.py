@@ -11,8 +11,10 @@ import pytest
 
 from edge_runtime import open_source
 from edge_runtime.frames import Frame
+from edge_runtime.opencv import CAMERA_OPTIONS, FFMPEG_OPTIONS
 from edge_runtime.sources import key_frame_sizes, size_watch
 from edge_runtime.sources.size_watch import SizeWatch
+from edge_runtime.sources.video_file import read_video
 from tests.kit.resized_video import (
     Part,
     changes_in,
@@ -26,12 +28,6 @@ from tests.kit.timed_video import every, write_timed_video
 
 SMALL, LARGE = Part(64, 48, grey=60), Part(96, 48, grey=160)
 REORDERED = 3  # how many packets further a picture may be stored that two others are shown before
-
-
-@pytest.fixture(autouse=True)
-def _options_of_cameras_are_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once a network camera was opened, OpenCV looks at files less closely, too, and some of their time stamps are others."""
-    monkeypatch.delenv("OPENCV_FFMPEG_CAPTURE_OPTIONS", raising=False)
 
 
 def encoder(name: str, *others: object) -> object:
@@ -160,6 +156,13 @@ def test_damage_is_no_change(damaged_at: float, tmp_path: Path) -> None:
     content[begin : begin + 400] = np.random.default_rng(0).bytes(400)
     path.write_bytes(content)
     assert list(gaps_of(read(path))) == [0]
+
+
+def test_a_network_camera_in_the_same_process_changes_no_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_resized(tmp_path / "gate.mkv", [SMALL, LARGE], codec="libx264", key_every=1, start=50)
+    monkeypatch.setenv(FFMPEG_OPTIONS, CAMERA_OPTIONS)  # with which FFmpeg gets this file's first times wrong
+    assert [stamp_s for _, stamp_s in read_video(path)] == pytest.approx(every(0.1, 40))
+    assert os.environ[FFMPEG_OPTIONS] == CAMERA_OPTIONS
 
 
 # what it costs, and where it cannot

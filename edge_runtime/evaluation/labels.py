@@ -14,7 +14,7 @@ import numpy as np
 
 from edge_runtime.errors import ConfigError, SourceOpenError
 from edge_runtime.opencv import opencv
-from edge_runtime.sources.footage import Clip, list_clips
+from edge_runtime.sources.clips import Clip, list_clips
 
 __all__ = ["check_clips", "check_labels", "read_labels"]
 

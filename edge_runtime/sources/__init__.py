@@ -177,7 +177,7 @@ def clip_uris(where: str) -> dict[str, str]:
         from edge_runtime.sources.synthetic import synthetic_clips
 
         return {f"synthetic-{i:02d}": uri for i, uri in enumerate(synthetic_clips(where))}
-    from edge_runtime.sources.footage import list_clips
+    from edge_runtime.sources.clips import list_clips
 
     clips = list_clips(where)
     uris = {clip.name: clip.uri for clip in clips}

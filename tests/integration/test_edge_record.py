@@ -17,7 +17,8 @@ import pytest
 
 from edge_runtime.claims import claimed_folder
 from edge_runtime.sources import open_source
-from edge_runtime.sources.footage import FootageSource, list_clips, read_clip
+from edge_runtime.sources.clips import list_clips
+from edge_runtime.sources.footage import FootageSource, read_clip
 from tests.kit.cameras import RtspCamera
 from tests.kit.commands import Finished, command_line, environment, error_of, run_module
 from tests.kit.drawn_footage import Reel, draw, number_in, write_clip, write_reel, write_video

@@ -15,7 +15,7 @@ from edge_runtime import open_source
 from edge_runtime.errors import ConfigError, SourceError, SourceOpenError
 from edge_runtime.frames import Frame
 from edge_runtime.sources import clip_uris
-from edge_runtime.sources.footage import list_clips
+from edge_runtime.sources.clips import list_clips
 
 
 def put_image(path: Path, grey: int, height: int = 8, width: int = 12) -> None:

@@ -25,7 +25,8 @@ from edge_runtime.recording.verdict import described, warnings_about
 from edge_runtime.score import Event
 from edge_runtime.sinks.h264 import H264Settings, Mp4File
 from edge_runtime.sources import SourceHealth
-from edge_runtime.sources.footage import list_clips, read_clip
+from edge_runtime.sources.clips import list_clips
+from edge_runtime.sources.footage import read_clip
 from tests.kit.drawn_footage import draw
 
 pytest.importorskip("av")

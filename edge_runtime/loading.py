@@ -132,9 +132,19 @@ def _load_on_cpu(bundle: Bundle, precision: str, threads: int | None) -> Loaded:
     precision = _chosen(bundle, precision, ON_CPU)
     plain = bundle.precision(precision)
     graphs = cpu_graphs(plain)
-    specs = (graphs.encoder, graphs.decoder)
-    encoder, decoder = (OnnxRuntimeGraph(bundle, spec, threads=threads) for spec in specs)
-    return Loaded(precision, "onnxruntime", encoder, decoder, HostDevice(), _largest_batch(specs), are_fast=graphs is not plain)
+
+    def loaded(graphs: Precision | FastGraphs) -> Loaded:
+        specs = (graphs.encoder, graphs.decoder)
+        encoder, decoder = (OnnxRuntimeGraph(bundle, spec, threads=threads) for spec in specs)
+        return Loaded(precision, "onnxruntime", encoder, decoder, HostDevice(), _largest_batch(specs), are_fast=graphs is not plain)
+
+    if graphs is plain:
+        return loaded(plain)
+    try:
+        return loaded(graphs)
+    except BundleError as error:
+        log.warning("%s Until then its plain graphs run: the same scores, more slowly.", error)
+        return loaded(plain)
 
 
 def _load_on_gpu(bundle: Bundle, precision: str) -> Loaded:

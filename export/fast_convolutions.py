@@ -60,20 +60,23 @@ class SpedUp(Generic[Module]):
 
 
 def speed_up(module: Module, inputs: Sequence[Tensor]) -> SpedUp[Module]:
-    """A copy with every convolution replaced by its twin where that pays at the size of its pictures.
+    """A copy, in eval mode, with every convolution inside replaced by its twin where that pays at the size of its pictures.
 
     Args:
         inputs: of the module, of the sizes it is for.
     """
-    module = copy.deepcopy(module)
+    module = copy.deepcopy(module).eval()
     counts = _multiplications(module, inputs)
-    spared = 0
+    twins = {
+        layer: FastConvolution(layer)
+        for layer, count in counts.items()
+        if isinstance(layer, nn.Conv2d) and _has_twin(layer) and count >= FEWEST_MULTIPLICATIONS
+    }
     for parent in list(module.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, nn.Conv2d) and _has_twin(child) and counts[child] >= FEWEST_MULTIPLICATIONS:
-                setattr(parent, name, FastConvolution(child))
-                spared += counts[child] // 2
-    return SpedUp(module, sum(counts.values()), spared)
+        for name, child in list(parent._modules.items()):  # a layer may stand in several places
+            if isinstance(child, nn.Conv2d) and child in twins:
+                setattr(parent, name, twins[child])
+    return SpedUp(module, sum(counts.values()), sum(counts[layer] // 2 for layer in twins))
 
 
 class FastConvolution(nn.Module):
@@ -129,7 +132,7 @@ def _multiplications(module: nn.Module, inputs: Sequence[Tensor]) -> dict[nn.Mod
     def count(layer: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
         # Every number of the smaller side meets each weight of its channel: in a transposed convolution that is the input.
         side = given[0] if isinstance(layer, nn.ConvTranspose2d) else output
-        counts[layer] = int(side[0, 0].numel()) * layer.weight.numel()
+        counts[layer] = counts.get(layer, 0) + int(side[0, 0].numel()) * layer.weight.numel()
 
     layers = [layer for layer in module.modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)]
     hooks = [layer.register_forward_hook(count) for layer in layers]

@@ -139,8 +139,9 @@ def _check_finite(loss: float, epoch: int, config: TrainConfig) -> None:
     """Weights do not come back from a loss that is no number, and must not be kept."""
     if not math.isfinite(loss):
         raise ConfigError(
-            f"epoch {epoch + 1}: expected a finite loss, got {loss}. Train again with a lower optimiser.learning_rate (it is "
-            f"{config.optimiser.learning_rate:g}) or in fp32; what the epochs before left stays."
+            f"epoch {epoch + 1}: expected a finite loss, got {loss}. Nothing of this epoch is kept. Train again with a lower "
+            f"optimiser.learning_rate (it is {config.optimiser.learning_rate:g}) or smaller weights under [loss]"
+            f"{'' if config.optimiser.precision == 'fp32' else ', or with optimiser.precision fp32'}."
         )
 
 

@@ -51,12 +51,10 @@ def source_uri(arguments: argparse.Namespace) -> str:
     """
     if arguments.camera is not None:
         return f"camera:{arguments.camera}"
-    from edge_runtime.errors import ConfigError
-
-    if arguments.source == "":
-        raise ConfigError("--source: expected an address, a file or a folder, got nothing. Is a variable empty?")
     if arguments.source is not None:
         return str(arguments.source)
     if os.environ.get("EDGE_SOURCE"):
         return os.environ["EDGE_SOURCE"]
+    from edge_runtime.errors import ConfigError
+
     raise ConfigError("source: expected one of --camera, --source and $EDGE_SOURCE, got none. Say, for example: --camera 0")

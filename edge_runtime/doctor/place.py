@@ -82,12 +82,17 @@ def _precision(bundle: Bundle, name: str) -> Finding:
 
     precision = bundle.precision(name)
     try:
-        on_cpu = cpu_graphs(precision)
-        for graph in dict.fromkeys((precision.encoder, precision.decoder, on_cpu.encoder, on_cpu.decoder)):
+        for graph in (precision.encoder, precision.decoder):
             bundle.read(graph)
     except EdgeError as error:
         status: Status = "missing" if name == DEFAULT_PRECISION else "warning"
         return Finding("Bundle", status, name, str(error), f"Copy {bundle.path} again.")
+    on_cpu = cpu_graphs(precision)
+    try:
+        for graph in (on_cpu.encoder, on_cpu.decoder) if on_cpu is not precision else ():
+            bundle.read(graph)
+    except EdgeError as error:
+        return Finding("Bundle", "warning", name, f"slower on the CPU than it could be: {error}", f"Copy {bundle.path} again.")
     threshold = precision.threshold
     note = " (extrapolated)" if threshold.is_extrapolated else ""
     return Finding(

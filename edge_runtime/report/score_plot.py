@@ -37,7 +37,7 @@ def draw_scores(report: AccuracyReport, path: Path) -> None:
             np.arange(len(labels)), 0, 1, where=labels, step="mid", transform=axis.get_xaxis_transform(), color=LABEL, alpha=0.18
         )
         axis.axhline(report.threshold, color=THRESHOLD, linestyle="--", linewidth=1)
-        axis.plot(values, color=SCORE, linewidth=1)
+        axis.plot(values, color=SCORE, linewidth=1, marker=".", markersize=1.5)  # a point is seen between two gaps, too
         axis.set_title(f"clip {name}", fontsize=9)
         axis.tick_params(labelsize=8)
     title = f"{report.bundle}: score by frame, memory updating; shaded: labelled anomalous; dashed: threshold"

@@ -51,6 +51,8 @@ def list_clips(where: str | Path) -> list[Clip]:
         SourceOpenError: it does not exist, or holds no footage.
         ConfigError: a folder holds images beside videos or folders of images.
     """
+    if where == "":
+        raise SourceOpenError("expected footage or a camera's address, got an empty name. Is a variable empty?")
     clips = _find_clips(str(where))
     if not clips:
         raise SourceOpenError(

@@ -49,7 +49,7 @@ def assert_says(finished: Finished, *parts: str) -> None:
     [
         ("nowhere", ("nowhere: ", "found nothing there", "Check the path")),
         ("nowhere/*.png", ("nowhere/*.png: ", "matches none")),
-        ("", ("--source: expected an address, a file or a folder, got nothing",)),
+        ("", ("expected footage or a camera's address, got an empty name", "Is a variable empty?")),
         ("empty", ("empty: ", "found none", "Lay footage as DIR/<clip>/<frame>.jpg")),
         ("empty/words.txt", ("words.txt: ", "got a .txt file")),
         ("words.avi", ("words.avi: ", "expected a video", "cannot open it", "Is the file whole?")),
@@ -170,7 +170,7 @@ def test_an_empty_address_in_the_environment_is_none(toy_originals: dict[str, Pa
 
 def test_an_empty_source_is_an_empty_variable(toy_originals: dict[str, Path]) -> None:
     finished = edge_run("--bundle", toy_originals["one_pool"], "--source", "", variables={"EDGE_SOURCE": scene(5)})
-    assert_says(finished, "--source: expected an address, a file or a folder, got nothing. Is a variable empty?")
+    assert_says(finished, "got an empty name. Is a variable empty?")
 
 
 def test_an_unknown_precision_is_a_wrong_use(toy_originals: dict[str, Path], tmp_path: Path) -> None:

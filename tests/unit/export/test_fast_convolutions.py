@@ -87,6 +87,14 @@ def test_wide_ones_are_replaced_in_a_copy_where_the_picture_is_large_enough() ->
     assert speed_up(model, [torch.zeros(1, 128, 1, least - 1)]).spared == 0
 
 
+def test_a_layer_in_several_places_has_one_twin(of_any_size: None) -> None:
+    layer = nn.Conv2d(128, 128, 3, padding=1)
+    sped_up = speed_up(nn.Sequential(layer, layer, nn.Sequential(layer)), [torch.zeros(1, 128, 4, 4)])
+    assert sped_up.module[0] is sped_up.module[1] is sped_up.module[2][0]
+    assert isinstance(sped_up.module[0], FastConvolution)
+    assert sped_up.multiplications == 3 * 128 * 128 * 9 * 16 == 2 * sped_up.spared
+
+
 def test_transposed_convolutions_count_by_their_input() -> None:
     layer = nn.ConvTranspose2d(3, 5, 3, stride=2, padding=1, output_padding=1)
     assert speed_up(nn.Sequential(layer), [torch.zeros(2, 3, 4, 6)]).multiplications == 3 * 5 * 9 * 4 * 6

@@ -387,9 +387,10 @@ def test_two_runs_of_one_stream_do_not_share_a_memory_unless_one_only_reads(toy:
     run = ("--bundle", toy("one_pool").path, "--source", scene(40), "--stream", "gate")
     with Running(tmp_path, *run, "--loop") as first:
         first.wait_for_scores()
-        refused = edge_run(*run, "--state", tmp_path / "state")
-        reads = edge_run(*run, "--state", tmp_path / "state", "--update", "off")
-        other = edge_run(*run[:-1], "yard", "--state", tmp_path / "state")
+        with first.paused():
+            refused = edge_run(*run, "--state", tmp_path / "state")
+            reads = edge_run(*run, "--state", tmp_path / "state", "--update", "off")
+            other = edge_run(*run[:-1], "yard", "--state", tmp_path / "state")
         assert first.stop(signal.SIGTERM).code == 130
     assert refused.code == 1 and "expected a memory of its own, another process learns into it" in error_of(refused)
     assert (reads.code, other.code) == (0, 0)
@@ -400,7 +401,8 @@ def test_two_runs_do_not_write_into_one_folder(one_pool: Path, tmp_path: Path) -
     run = ("--bundle", one_pool, "--source", SCENE, "--save-video", "--csv", "--timeline")
     with Running(tmp_path, *run, "--loop") as first:
         first.wait_for_scores()
-        second = edge_run(*run, "--out", tmp_path / "out")
+        with first.paused():
+            second = edge_run(*run, "--out", tmp_path / "out")
         assert f"{tmp_path / 'out'}: expected a folder of its own, another run is writing there" in error_of(second)
         assert len(second.err.splitlines()) == 1  # before a bundle is loaded, or a camera waited for
         first.wait_for_scores()

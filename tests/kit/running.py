@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from threading import Event
@@ -57,6 +58,13 @@ class Running:
         """Enough of them for some windows, after what is there now."""
         there = len(self.lines())
         self.wait_until(lambda: sum("event" not in line for line in self.lines()[there:]) >= SPAN, "scores")
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """It holds what it holds and takes no time from others."""
+        self._process.send_signal(signal.SIGSTOP)
+        yield
+        self._process.send_signal(signal.SIGCONT)
 
     def stop(self, number: signal.Signals, within_s: float = PATIENCE_S) -> Finished:
         self._process.send_signal(number)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Protocol
 
 __all__ = ["StopSignals", "Stoppable"]
+
+AGAIN_AFTER_S = 0.02
+IMPORT_SYSTEM = "<frozen importlib."
 
 
 class Stoppable(Protocol):
@@ -26,13 +32,15 @@ class Stoppable(Protocol):
 class StopSignals:
     """The first Ctrl-C or SIGTERM lets the frame at hand finish; a second one interrupts it, but never the closing of files.
 
-    It is on guard before anything is loaded: an exception raised while a library begins could be lost there, a note cannot.
+    It is on guard before anything is loaded: an exception raised while a library begins could be lost there, a note cannot. An
+    interruption that comes in the middle of an import therefore waits for the import's end.
     """
 
     def __init__(self) -> None:
         self._run: Stoppable | None = None
         self._received = 0
         self._interrupts = False
+        self._is_waiting = False
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._receive)
 
@@ -53,10 +61,34 @@ class StopSignals:
         finally:
             self._interrupts = False
 
-    def _receive(self, *_: object) -> None:
-        self._received += 1
+    def _receive(self, number: int, frame: FrameType | None) -> None:
         is_closing = self._run is not None and self._run.is_closing
-        if self._interrupts or (self._received > 1 and not is_closing):
+        is_interruption = self._interrupts or (self._received > 0 and not is_closing)
+        if is_interruption and _is_importing(frame):
+            self._wait_for_import(number)
+            return
+        self._received += 1
+        if is_interruption:
             raise KeyboardInterrupt
         if self._run is not None:
             self._run.stop()
+
+    def _wait_for_import(self, number: int) -> None:
+        if not self._is_waiting:
+            self._is_waiting = True
+            timer = threading.Timer(AGAIN_AFTER_S, self._send_again, (number,))
+            timer.daemon = True
+            timer.start()
+
+    def _send_again(self, number: int) -> None:
+        self._is_waiting = False
+        os.kill(os.getpid(), number)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Whether an import is what leads to this frame."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith(IMPORT_SYSTEM):
+            return True
+        frame = frame.f_back
+    return False

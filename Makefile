@@ -12,8 +12,8 @@ RESUME ?=
 FROM ?=
 FALSE_ALARMS_PER_HOUR ?= 1
 PYTEST_FLAGS ?=
-# Many tests wait for cameras and brokers; three processes keep two cores busy.
-TEST_PROCESSES ?= 3
+# Half of the processes begin with tests that wait for cameras and brokers; the others keep two cores busy meanwhile.
+TEST_PROCESSES ?= 4
 DEMO_SEEDS := synthetic:?clips=5&seed=0&frames=400
 BENCH_FLAGS ?=
 BUNDLE_FLAGS ?=
@@ -112,6 +112,8 @@ check: .venv-dev/ready
 	$(dev_bin)/mypy
 	$(dev_bin)/lint-imports
 
+# Hundreds of processes load the same modules: their bytecode is kept, whatever the shell says.
+test: export PYTHONDONTWRITEBYTECODE =
 test: check
 	$(dev_bin)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal $(PYTEST_FLAGS)
 

@@ -12,6 +12,7 @@ import pytest
 
 from edge_runtime.bundle import Bundle
 from tests.kit.needs import NEEDS
+from tests.kit.order import begun_by_waiting
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,6 +31,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             if name in required:
                 pytest.fail(f"--require={name}: not here: {need.what}")
             pytest.skip(f"not here: {need.what}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With several processes, half of them begin with the tests that wait, and the cores are left to those that compute."""
+    processes: int = getattr(config, "workerinput", {}).get("workercount", 1)
+    if processes > 1:
+        items[:] = begun_by_waiting(items, processes)
 
 
 @pytest.fixture(autouse=True)

@@ -24,6 +24,8 @@ from tests.kit.commands import Finished, command_line, environment, error_of, ru
 from tests.kit.drawn_footage import Reel, draw, number_in, write_clip, write_reel, write_video
 from tests.kit.mjpeg_server import MjpegCamera
 
+pytestmark = pytest.mark.waits
+
 pytest.importorskip("av")
 
 MODULE = "edge_runtime.commands.edge_record"

@@ -16,7 +16,7 @@ from tests.kit.drawn_footage import Reel, draw, write_reel
 from tests.kit.mjpeg_server import MjpegCamera
 from tests.kit.running import PATIENCE_S, SPAN, STALL_S, Running, assert_no_score_spans_a_gap
 
-pytestmark = pytest.mark.rtsp
+pytestmark = [pytest.mark.rtsp, pytest.mark.waits]
 
 SECRETS = ("operator-7", "hunter-2-secret")
 

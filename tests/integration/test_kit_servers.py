@@ -17,6 +17,8 @@ from tests.kit.cameras import SYSTEM_PYTHON, Pattern, Proxy, RtspCamera
 from tests.kit.drawn_footage import Reel, draw, number_in, video_frames, write_reel
 from tests.kit.mjpeg_server import MjpegCamera
 
+pytestmark = pytest.mark.waits
+
 PICTURES = 60
 OPEN_MS, READ_MS = 10_000, 1_500
 MOST_READS = 300

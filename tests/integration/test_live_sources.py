@@ -29,6 +29,8 @@ from tests.kit.drawn_footage import Reel, draw, number_in, reel_pictures, video_
 from tests.kit.mjpeg_server import MjpegCamera
 from tests.kit.odd_rtsp import OddRtsp
 
+pytestmark = pytest.mark.waits
+
 Item = Frame | Event
 Camera = RtspCamera | MjpegCamera
 

@@ -24,6 +24,8 @@ from edge_runtime.sinks.mqtt_address import MqttAddress
 from tests.kit.commands import ROOT
 from tests.kit.mosquitto import Broker, Heard, Listener, broker, free_port, listener, wait_until
 
+pytestmark = pytest.mark.waits
+
 OUTAGE_S = float(os.environ.get("OUTAGE_S", "3"))
 FRAME = Frame(np.zeros((2, 2, 3), np.uint8), 0, 0.0, 1e9, "gate")
 needs_mosquitto = pytest.mark.mosquitto

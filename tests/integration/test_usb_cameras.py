@@ -23,7 +23,7 @@ from tests.kit.commands import edge_run, error_of, results_in
 from tests.kit.running import SPAN, Running, assert_no_score_spans_a_gap
 from tests.kit.v4l2_cameras import CameraBus, UsbCamera
 
-pytestmark = pytest.mark.v4l2
+pytestmark = [pytest.mark.v4l2, pytest.mark.waits]
 
 BACK_WITHIN_S = 5.0
 FORMATS = [("YUYV", 160, 120, 30), ("YUYV", 320, 240, 10), ("MJPG", 160, 120, 30), ("MJPG", 320, 240, 15)]

@@ -16,6 +16,8 @@ from edge_runtime.sinks import Sink
 from edge_runtime.sinks.webhook import WebhookSink
 from tests.kit.http_receiver import Reply, receiver
 
+pytestmark = pytest.mark.waits
+
 
 def start(time_s: float, stream: str = "gate") -> Event:
     return Event("alarm_start", stream, 0, time_s, 1e9, {"alarm": f"{stream}-{time_s:g}", "score": 4.0, "threshold": 3.0})

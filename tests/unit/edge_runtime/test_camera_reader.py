@@ -21,6 +21,8 @@ from edge_runtime.sources.hand_over import MOST_NOTICES, HandOver, Notice, Pictu
 from edge_runtime.sources.pyav_capture import AccessRefused
 from edge_runtime.sources.reader import LONGEST_WAIT_S, Pace, waits_s
 
+pytestmark = pytest.mark.waits
+
 
 def picture(grey: int, gap: str | None = None) -> Picture:
     return Picture(np.full((4, 4, 3), grey, np.uint8), gap, float(grey), 0.0)

@@ -21,8 +21,8 @@ from edge_runtime.manifest import (
     Precision,
     TensorSpec,
     UpdateSpec,
-    encode_manifest,
 )
+from edge_runtime.manifest_file import encode_manifest
 from edge_runtime.preprocess import InputSpec
 from edge_runtime.score_scale import ScoreScale, Threshold
 

@@ -40,7 +40,7 @@ def _calibrate(arguments: argparse.Namespace) -> int:
     from calibration.score import CalibrationSettings, calibrate
     from edge_runtime.bundle import Bundle
     from edge_runtime.files import write_atomically
-    from edge_runtime.manifest import encode_manifest, parse_manifest
+    from edge_runtime.manifest_file import encode_manifest, parse_manifest
     from edge_runtime.sources.footage import agree_on_rate
 
     if arguments.fps is not None and not 0 < arguments.fps < float("inf"):

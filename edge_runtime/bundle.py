@@ -15,7 +15,8 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from edge_runtime.errors import BundleError, IntegrityError, ManifestError
-from edge_runtime.manifest import FileSpec, GraphSpec, Manifest, Precision, parse_manifest
+from edge_runtime.manifest import FileSpec, GraphSpec, Manifest, Precision
+from edge_runtime.manifest_file import parse_manifest
 
 __all__ = ["UNREADABLE_TENSORS", "Bundle", "check_items"]
 

@@ -23,19 +23,8 @@ from calibration.clips import NormalClip
 from calibration.score import CalibrationSettings, calibrate
 from edge_runtime.bundle import Bundle
 from edge_runtime.errors import ConfigError
-from edge_runtime.manifest import (
-    SCHEMA,
-    FastGraphs,
-    FileSpec,
-    GateSpec,
-    GraphSpec,
-    Manifest,
-    ModelSpec,
-    PoolSpec,
-    Precision,
-    UpdateSpec,
-    encode_manifest,
-)
+from edge_runtime.manifest import SCHEMA, FastGraphs, FileSpec, GateSpec, GraphSpec, Manifest, ModelSpec, PoolSpec, Precision, UpdateSpec
+from edge_runtime.manifest_file import encode_manifest
 from edge_runtime.score_scale import ScoreScale, Threshold
 from export.bundle_folder import remove_killed_exports, work_folder
 from export.fast_convolutions import speed_up

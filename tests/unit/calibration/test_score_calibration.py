@@ -16,7 +16,7 @@ from edge_runtime.alarms import count_alarms
 from edge_runtime.errors import ConfigError
 from edge_runtime.evaluation.scoring import open_evaluation_stream, score_frames
 from edge_runtime.frames import Frame
-from edge_runtime.manifest import encode_manifest, parse_manifest
+from edge_runtime.manifest_file import encode_manifest, parse_manifest
 from edge_runtime.pipeline import Pipeline
 from tests.kit.drawn_footage import draw
 from tests.kit.timed_video import every, write_timed_video

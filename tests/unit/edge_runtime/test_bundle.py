@@ -12,7 +12,7 @@ import safetensors.numpy
 
 from edge_runtime import Bundle
 from edge_runtime.errors import BundleError, IntegrityError, ManifestError
-from edge_runtime.manifest import encode_manifest, parse_manifest
+from edge_runtime.manifest_file import encode_manifest, parse_manifest
 
 Toy = Callable[[str], Bundle]
 

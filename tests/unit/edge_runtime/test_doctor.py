@@ -22,7 +22,8 @@ from edge_runtime.doctor.nvidia import find_cuda, find_pycuda, find_tensorrt
 from edge_runtime.doctor.opencv import find_opencv, parse_build_information
 from edge_runtime.doctor.place import find_bundle, find_disk, find_memory
 from edge_runtime.doctor.python import find_extras, find_numpy, find_onnxruntime, find_python
-from edge_runtime.manifest import FastGraphs, encode_manifest
+from edge_runtime.manifest import FastGraphs
+from edge_runtime.manifest_file import encode_manifest
 
 RELEASE = "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64, DATE: Wed Jan  8 01:49:37 UTC 2025\n"
 DPKG = """Package: nvidia-jetpack-runtime

@@ -13,7 +13,7 @@ __all__ = ["begun_by_waiting"]
 def begun_by_waiting(items: Sequence[pytest.Item], processes: int) -> list[pytest.Item]:
     """Tests marked `waits` at the beginning of the first half of the processes' runs, the others in the order they had.
 
-    A file's tests are dealt out in one piece a process, for what they share within the file.
+    Each file's tests are dealt out, for some wait long, but stay together in a process, for what they share there.
     """
     half = processes // 2
     computing = iter([item for item in items if not item.get_closest_marker("waits")])
@@ -21,6 +21,6 @@ def begun_by_waiting(items: Sequence[pytest.Item], processes: int) -> list[pytes
     files = [list(group) for _, group in groupby(waiting, key=lambda item: item.path)]
     order: list[pytest.Item] = []
     for process in range(half):
-        begun = [item for file in files for item in file[len(file) * process // half : len(file) * (process + 1) // half]]
+        begun = [item for file in files for item in file[process::half]]
         order += [*begun, *islice(computing, max(len(items) // processes - len(begun), 0))]
     return [*order, *computing]

@@ -14,6 +14,7 @@ import numpy as np
 
 from edge_runtime.errors import SourceOpenError
 from edge_runtime.opencv import CAMERA_OPTIONS, FFMPEG_OPTIONS, opencv
+from edge_runtime.pyav import has_pyav, pyav
 from edge_runtime.sources.media_time import even_rate
 
 __all__ = ["VideoFacts", "read_video", "video_facts"]
@@ -79,13 +80,36 @@ def read_video(path: Path) -> Iterator[tuple[np.ndarray, float | None]]:
 
 
 def _check_end(path: Path, facts: VideoFacts, read: int, last_s: float) -> None:
-    """Say it where frames are missing at the end. A header counts the frames of a pause, too: then the last time stamp decides."""
-    if facts.fps and facts.seconds and last_s + 1.5 / facts.fps >= facts.seconds:
+    """Say it where frames are missing at the end.
+
+    A header counts the frames of a pause, too, and those before the beginning of what was cut out without encoding anew: then the last
+    time stamp decides.
+    """
+
+    def reaches(seconds: float | None) -> bool:
+        return bool(facts.fps and seconds and last_s + 1.5 / facts.fps >= seconds)
+
+    has_all = facts.frames is not None and read >= facts.frames
+    if has_all or reaches(facts.seconds) or reaches(_shown_s(path)):
         return
     if facts.frames is None:
         log.warning("%s: ended after %.1f of %.1f s; scored up to there.", path, last_s, facts.seconds)
-    elif read < facts.frames:
+    else:
         log.warning("%s: ended after %d of %d frames; scored up to there.", path, read, facts.frames)
+
+
+def _shown_s(path: Path) -> float | None:
+    """How many seconds of a video are shown; None where PyAV is missing, or cannot say."""
+    if not has_pyav():
+        return None
+    av = pyav("length of a video", encodes=False)
+    try:
+        with av.open(os.path.abspath(path), metadata_errors="replace") as container:
+            stream = container.streams.video[0]  # the one that OpenCV reads
+            return None if stream.duration is None else float(stream.duration * stream.time_base)
+    except (av.FFmpegError, IndexError) as error:
+        log.debug("%s: PyAV cannot say its length: %s", path, error)
+        return None
 
 
 @contextmanager

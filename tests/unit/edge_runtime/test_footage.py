@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NoReturn
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from edge_runtime.errors import ConfigError, SourceError, SourceOpenError
 from edge_runtime.frames import Frame
 from edge_runtime.sources import clip_uris
 from edge_runtime.sources.clips import list_clips
+from tests.kit.timed_video import every, write_timed_video
 
 
 def put_image(path: Path, grey: int, height: int = 8, width: int = 12) -> None:
@@ -230,6 +232,35 @@ def test_a_video_that_ends_early_is_read_up_to_there_and_says_so(tmp_path: Path,
         count = len(list(open_source(str(path))))
     assert 0 < count < 20
     assert f"gate.avi: ended after {count} of 20 frames; scored up to there." in caplog.text
+
+
+@pytest.mark.parametrize("is_cut_off", [False, True], ids=["whole", "cut off"])
+def test_what_was_cut_out_of_a_video_as_it_is_misses_nothing_before_its_beginning(
+    is_cut_off: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = put_cut_out(tmp_path / "gate.mp4", first=13, frames=60)
+    if is_cut_off:
+        path.write_bytes(path.read_bytes()[:-2000])
+    with caplog.at_level(logging.WARNING):
+        count = len(list(open_source(str(path))))
+    if is_cut_off:
+        assert count < 47 and f"gate.mp4: ended after {count} of 60 frames; scored up to there." in caplog.text
+    else:
+        assert count == 47 and not caplog.records
+
+
+def put_cut_out(path: Path, first: int, frames: int) -> Path:
+    """What `ffmpeg -ss -c copy` makes: the frames from the key frame before on, and a note that only those from `first` on are shown."""
+    noise = np.random.default_rng(0).integers(0, 255, (frames, 24, 32, 3), np.uint8)
+    whole = write_timed_video(path.with_name("whole.mp4"), list(noise), every(1 / 25, frames), declared_fps=25)
+    with av.open(str(whole)) as source, av.open(str(path), "w", options={"movflags": "faststart"}) as container:
+        stream = container.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                shift = round(first / 25 / packet.time_base)
+                packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, stream
+                container.mux(packet)
+    return path
 
 
 def test_a_whole_video_says_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -7,7 +7,6 @@ from itertools import islice
 from pathlib import Path
 from typing import NoReturn
 
-import av
 import cv2
 import numpy as np
 import pytest
@@ -251,6 +250,7 @@ def test_what_was_cut_out_of_a_video_as_it_is_misses_nothing_before_its_beginnin
 
 def put_cut_out(path: Path, first: int, frames: int) -> Path:
     """What `ffmpeg -ss -c copy` makes: the frames from the key frame before on, and a note that only those from `first` on are shown."""
+    av = pytest.importorskip("av")
     noise = np.random.default_rng(0).integers(0, 255, (frames, 24, 32, 3), np.uint8)
     whole = write_timed_video(path.with_name("whole.mp4"), list(noise), every(1 / 25, frames), declared_fps=25)
     with av.open(str(whole)) as source, av.open(str(path), "w", options={"movflags": "faststart"}) as container:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import subprocess
 import sys
 
 from benchmarks.rows import write_results
@@ -22,12 +23,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)} (default: all)")
     arguments = parser.parse_args()
-    for name in arguments.names or BENCHMARKS:
+    names = arguments.names or list(BENCHMARKS)
+    for name in names:
         if name not in BENCHMARKS:
             parser.error(f"no benchmark '{name}'; there are {', '.join(BENCHMARKS)}")
-        print(f"{name}: {BENCHMARKS[name]}", flush=True)
-        write_results(name, importlib.import_module(f"benchmarks.{name}").measure())
+    if len(names) > 1:
+        return int(any([_run_alone(name) != 0 for name in names]))
+    [name] = names
+    print(f"{name}: {BENCHMARKS[name]}", flush=True)
+    write_results(name, importlib.import_module(f"benchmarks.{name}").measure())
     return 0
+
+
+def _run_alone(name: str) -> int:
+    """In a process of its own, whose memory no other benchmark has filled."""
+    return subprocess.run([sys.executable, "-m", "benchmarks", name], check=False).returncode
 
 
 if __name__ == "__main__":

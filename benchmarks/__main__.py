@@ -28,7 +28,8 @@ def main() -> int:
         if name not in BENCHMARKS:
             parser.error(f"no benchmark '{name}'; there are {', '.join(BENCHMARKS)}")
     if len(names) > 1:
-        return int(any([_run_alone(name) != 0 for name in names]))
+        codes = [_run_alone(name) for name in names]
+        return int(any(codes))
     [name] = names
     print(f"{name}: {BENCHMARKS[name]}", flush=True)
     write_results(name, importlib.import_module(f"benchmarks.{name}").measure())

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 __all__ = ["StopSignals", "Stoppable"]
 
@@ -40,7 +41,8 @@ class StopSignals:
         self._run: Stoppable | None = None
         self._received = 0
         self._interrupts = False
-        self._is_waiting = False
+        self._is_waiting = False  # an interruption, for an import's end
+        self._is_sent_again = False
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._receive)
 
@@ -54,35 +56,48 @@ class StopSignals:
     def interrupting(self) -> Iterator[None]:
         """Within, the first signal interrupts: nothing is at hand that could be finished, as while a camera is waited for."""
         if self._received:
-            raise KeyboardInterrupt
+            self._interrupt()
         self._interrupts = True
         try:
             yield
         finally:
             self._interrupts = False
+            is_waiting, self._is_waiting = self._is_waiting, False
+        if is_waiting:
+            raise KeyboardInterrupt
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
+        is_again, self._is_sent_again = self._is_sent_again, False
+        if is_again and not self._is_waiting:
+            return
+        self._received += not is_again
         is_closing = self._run is not None and self._run.is_closing
-        is_interruption = self._interrupts or (self._received > 0 and not is_closing)
+        is_interruption = self._interrupts or (self._received > 1 and not is_closing)
         if is_interruption and _is_importing(frame):
             self._wait_for_import(number)
-            return
-        self._received += 1
-        if is_interruption:
-            raise KeyboardInterrupt
-        if self._run is not None:
-            self._run.stop()
+        elif is_interruption:
+            self._interrupt()
+        else:
+            self._is_waiting = False
+            if self._run is not None:
+                self._run.stop()
+
+    def _interrupt(self) -> NoReturn:
+        self._is_waiting = False
+        raise KeyboardInterrupt
 
     def _wait_for_import(self, number: int) -> None:
         if not self._is_waiting:
             self._is_waiting = True
-            timer = threading.Timer(AGAIN_AFTER_S, self._send_again, (number,))
-            timer.daemon = True
-            timer.start()
+            threading.Thread(target=self._send_again, args=(number,), daemon=True).start()
 
     def _send_again(self, number: int) -> None:
-        self._is_waiting = False
-        os.kill(os.getpid(), number)
+        while True:
+            time.sleep(AGAIN_AFTER_S)
+            if not self._is_waiting:
+                return
+            self._is_sent_again = True
+            os.kill(os.getpid(), number)
 
 
 def _is_importing(frame: FrameType | None) -> bool:

@@ -13,9 +13,9 @@ __all__ = ["begun_by_waiting"]
 def begun_by_waiting(items: Sequence[pytest.Item], processes: int) -> list[pytest.Item]:
     """Tests marked `waits` at the beginning of the first half of the processes' runs, the others in the order they had.
 
-    Each file's tests are dealt out, for some wait long, but stay together in a process, for what they share there.
+    Each file's tests are dealt out among these processes, for some wait long; in one they stay side by side, for what they share.
     """
-    half = processes // 2
+    half = max(processes // 2, 1)
     computing = iter([item for item in items if not item.get_closest_marker("waits")])
     waiting = [item for item in items if item.get_closest_marker("waits")]
     files = [list(group) for _, group in groupby(waiting, key=lambda item: item.path)]

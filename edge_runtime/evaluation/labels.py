@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
-import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -15,12 +14,12 @@ import numpy as np
 from edge_runtime.errors import ConfigError, SourceOpenError
 from edge_runtime.opencv import opencv
 from edge_runtime.sources.clips import Clip, list_clips
+from edge_runtime.sources.numbered_files import count_of, name_with
 
 __all__ = ["check_clips", "check_labels", "read_labels"]
 
 HEADER = ["clip", "frame", "anomalous"]
 LOSSY_ENDINGS = (".jpg", ".jpeg")
-NUMBERED = re.compile(r"(.*?)(\d+)(\D*)")
 
 log = logging.getLogger(__name__)
 
@@ -161,43 +160,16 @@ def _read_clip_masks(clip: Clip) -> np.ndarray:
 
 def _check_numbers(masks: Sequence[Path]) -> None:
     """Masks belong to frames by their order: one that is missing shifts all after it, which another at the end hides from the count."""
-    numbers = _numbers(masks)
-    step = _step_of(numbers)
-    if step is None:
+    counted = count_of(masks)
+    if counted is None:
         return
-    for (before, after), (last, mask) in zip(pairwise(numbers), pairwise(masks), strict=True):
-        if after - before != step:
-            start, digits, end = _numbered(last)
-            wanted = f"{start}{before + step:0{len(digits)}}{end}{mask.suffix}"
+    for (before, after), (last, mask) in zip(pairwise(counted.numbers), pairwise(masks), strict=True):
+        if after - before != counted.step:
+            wanted = f"{name_with(last, before + counted.step)}{mask.suffix}"
             raise ConfigError(
                 f"labels {mask.parent}: expected a mask of every frame, got {mask.name} after {last.name}, not {wanted}. Add what is "
                 "missing, remove what is there twice, or, if the frames have the same hole, label them in a CSV clip,frame,anomalous."
             )
-
-
-def _numbers(masks: Sequence[Path]) -> list[int]:
-    """The numbers of masks whose names differ in a number alone; else none."""
-    if not all(NUMBERED.fullmatch(mask.stem) for mask in masks):
-        return []
-    parts = [_numbered(mask) for mask in masks]
-    return [int(digits) for _, digits, _ in parts] if len({(start, end) for start, _, end in parts}) == 1 else []
-
-
-def _numbered(mask: Path) -> tuple[str, str, str]:
-    """What stands before the last number of a mask's name, the number, and what stands after it."""
-    match = NUMBERED.fullmatch(mask.stem)
-    assert match is not None
-    return match[1], match[2], match[3]
-
-
-def _step_of(numbers: Sequence[int]) -> int | None:
-    """By how much numbers go up, where they count: 5 where every fifth frame is kept; None for others, such as times of day."""
-    steps = Counter(after - before for before, after in pairwise(numbers))
-    if not steps:
-        return None
-    step, times = steps.most_common(1)[0]
-    counts = step > 0 and 2 * times > steps.total() and all(other % step == 0 for other in steps)
-    return step if counts else None
 
 
 def _has_anomaly(mask: Path) -> bool:

@@ -37,7 +37,7 @@ class ClipRow:
         source: where it was recorded from, without credentials.
         start_wall_time_s: of the first frame, seconds since the epoch.
         first_frame: its index in the source.
-        measured_fps: how fast a camera's frames really came.
+        measured_fps: how fast the frames really came.
         end: why it ended.
         glance: exposure and motion.
     """

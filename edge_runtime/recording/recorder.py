@@ -71,21 +71,19 @@ class Recorder:
     Args:
         fps: frames per second at which the frames come, and the clips play.
         source: what `recording.json` calls the source; without credentials.
-        is_live: the frames' times say when they came, and a late one is a gap.
 
     Attributes:
         ended_by: why nothing more is taken; None while something is.
         dropped: pieces that were too short for a clip.
     """
 
-    def __init__(self, folder: RecordingFolder, wish: Wish, fps: float, *, source: str, is_live: bool) -> None:
+    def __init__(self, folder: RecordingFolder, wish: Wish, fps: float, *, source: str) -> None:
         self.ended_by: str | None = None
         self.dropped = 0
         self._folder = folder
         self._wish = wish
         self._fps = fps
         self._source = source
-        self._is_live = is_live
         self._clip: _OpenClip | None = None
         self._clip_frames = max(round(60 * wish.clip_minutes * fps), round(SHORTEST_CLIP_S * fps))
 
@@ -142,7 +140,7 @@ class Recorder:
             log.info("dropped %.1f s of footage, too short for a clip: %s", seconds, reason)
             return
         clip.file.finish()
-        self._folder.add(clip.row(self._fps, self._source, reason, is_live=self._is_live))
+        self._folder.add(clip.row(self._fps, self._source, reason))
         log.info("%s: %.1f s, %d frames; ended: %s", clip.file.path, seconds, clip.file.frames, reason)
 
     def _begin(self, frame: Frame) -> _OpenClip:
@@ -159,7 +157,7 @@ class Recorder:
         if size_px != clip.size_px:
             return f"pictures of {size_px[0]}x{size_px[1]} after {clip.size_px[0]}x{clip.size_px[1]}"
         step_s = frame.time_s - clip.newest.time_s
-        if self._is_live and step_s > LONGEST_STEP_PERIODS / self._fps:
+        if step_s > LONGEST_STEP_PERIODS / self._fps:
             return f"no frame for {step_s:.2f} s"
         return None
 
@@ -194,7 +192,7 @@ class _OpenClip:
         self.meter.look(frame.image)
         self.newest = frame
 
-    def row(self, fps: float, source: str, end: str, *, is_live: bool) -> ClipRow:
+    def row(self, fps: float, source: str, end: str) -> ClipRow:
         lasted_s = self.newest.time_s - self.first.time_s
         return ClipRow(
             name=self.file.path.stem,
@@ -206,7 +204,7 @@ class _OpenClip:
             source=source,
             start_wall_time_s=self.first.wall_time_s,
             first_frame=self.first.index,
-            measured_fps=(self.file.frames - 1) / lasted_s if is_live and lasted_s > 0 else None,
+            measured_fps=(self.file.frames - 1) / lasted_s if lasted_s > 0 else None,
             end=end,
             glance=self.meter.result(),
         )

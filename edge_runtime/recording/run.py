@@ -105,7 +105,7 @@ class RecordingRun:
 
     def _record(self, fps: float, take_all: Callable[[Recorder], str]) -> str:
         self._check_rate(fps)
-        recorder = Recorder(self._folder, self._wish, fps, source=self._source.uri, is_live=self._source.is_live)
+        recorder = Recorder(self._folder, self._wish, fps, source=self._source.uri)
         end = "an error"
         try:
             end = take_all(recorder)

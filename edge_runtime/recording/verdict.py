@@ -113,7 +113,7 @@ def _about_form(rows: Sequence[ClipRow]) -> list[str]:
         names = ", ".join(row.name for row in slow)
         warnings.append(
             f"the camera's rate changed: {names} would play at the wrong speed. Remove them, and fix the camera's exposure time or "
-            "record at fewer --fps: many cameras slow down in the dark."
+            "record at fewer --fps: many cameras slow down in the dark. A file whose rate varies is to be written anew before."
         )
     return warnings
 

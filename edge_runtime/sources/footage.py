@@ -16,6 +16,7 @@ from edge_runtime.frames import Frame
 from edge_runtime.opencv import opencv
 from edge_runtime.sources.clips import Clip, list_clips
 from edge_runtime.sources.media_time import MediaClock, Tick, TimeWarnings
+from edge_runtime.sources.numbered_files import Count, count_of
 from edge_runtime.sources.size_watch import SizeChange, SizeWarnings, SizeWatch
 from edge_runtime.sources.video_file import read_video, video_facts
 
@@ -28,8 +29,8 @@ log = logging.getLogger(__name__)
 
 
 class FootageSource:
-    """All frames of one or several clips, in natural order, with a gap before each clip, after each pause of the recorder and where
-    a video's size changes.
+    """All frames of one or several clips, in natural order, with a gap before each clip, after each pause of the recorder (images whose
+    numbers have a hole show one, too) and where a video's size changes.
 
     Args:
         fps: frames per second, whatever the videos say. Where it is not what they say, their time stamps are not followed.
@@ -77,9 +78,10 @@ class FootageSource:
         for reason, clip in self._rounds():
             gap: str | None = reason
             clock.begin_clip()
+            count = count_of(clip.images)
             with closing(SizeWatch(clip.path)) as sizes:
                 for number, (image, stamp_s) in enumerate(read_clip(clip)):
-                    tick = clock.tick(stamp_s if self._follows_stamps else None)
+                    tick = clock.tick(self._stamp(stamp_s, count, number))
                     change = sizes.look(stamp_s)
                     began_s = began_s if number else tick.time_s
                     time_warnings.look(clip.path, number, tick)
@@ -87,6 +89,12 @@ class FootageSource:
                     yield Frame(image, index, tick.time_s, time.time(), self.stream, gap or _gap_before(tick, change))
                     index += 1
                     gap = None
+
+    def _stamp(self, stamp_s: float | None, count: Count | None, number: int) -> float | None:
+        """When a clip's frame was taken, in seconds: a video's own stamp, an image's number; None where it has neither."""
+        if count is not None:
+            return count.steps_to(number) / self.fps
+        return stamp_s if self._follows_stamps else None
 
     def close(self) -> None:
         """Nothing to do: a file is open only while its clip is iterated."""

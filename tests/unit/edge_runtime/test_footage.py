@@ -41,6 +41,36 @@ def greys_of(frames: list[Frame]) -> list[int]:
 # images
 
 
+@pytest.mark.parametrize("step", [1, 5])
+@pytest.mark.parametrize("is_said", [True, False], ids=["--fps", "a default"])
+def test_a_long_hole_in_the_numbers_of_images_is_a_pause(
+    is_said: bool, step: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in [*range(20), *range(31, 40), *range(41, 50)]:
+        put_image(tmp_path / f"{step * number}.png", number)
+    with caplog.at_level(logging.WARNING):
+        frames = list(open_source(str(tmp_path), fps=10) if is_said else open_source(str(tmp_path), default_fps=10))
+    assert [frame.index for frame in frames] == list(range(38))
+    assert [(frame.index, frame.gap) for frame in frames if frame.gap] == [(0, "start"), (20, "no frame for 1.2 s")]
+    assert [frame.time_s for frame in frames] == pytest.approx([grey / 10 for grey in greys_of(frames)])
+    assert "no frame for 1.2 s before frame 20" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"{clock}{second:02}" for clock in ("1158", "1159", "1200", "1201") for second in range(60)],
+        [f"{noon} {second}" for noon in ("am", "pm") for second in (*range(10), 90)],
+        [f"{number}" for number in (3, 17, 41, 98, 250)],
+    ],
+    ids=["times of day", "two prefixes", "no steps"],
+)
+def test_names_that_do_not_count_have_no_hole(names: list[str], tmp_path: Path) -> None:
+    for name in names:
+        put_image(tmp_path / f"{name}.png", 10)
+    assert [frame.gap for frame in open_source(str(tmp_path), fps=1)] == ["start", *[None] * (len(names) - 1)]
+
+
 @pytest.mark.parametrize("kind", ["a folder", "a dangling link", "a pipe"])
 def test_what_is_called_an_image_and_is_none_is_refused(kind: str, tmp_path: Path) -> None:
     put_image(tmp_path / "1.png", 10)

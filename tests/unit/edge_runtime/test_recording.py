@@ -50,8 +50,8 @@ def frame(index: int, *, time_s: float | None = None, gap: str | None = None, im
     return Frame(IMAGES[index % len(IMAGES)] if image is None else image, index, time_s, START_S + time_s, gap=gap)
 
 
-def recorder_to(folder: RecordingFolder, *, is_live: bool = True, minutes: float = 1.0, **wish: float) -> Recorder:
-    return Recorder(folder, Wish(minutes=minutes, least_free_mb=0, **wish), FPS, source="camera:0", is_live=is_live)  # type: ignore[arg-type]
+def recorder_to(folder: RecordingFolder, *, minutes: float = 1.0, **wish: float) -> Recorder:
+    return Recorder(folder, Wish(minutes=minutes, least_free_mb=0, **wish), FPS, source="camera:0")  # type: ignore[arg-type]
 
 
 def lengths(folder: RecordingFolder) -> list[int]:
@@ -100,15 +100,12 @@ def test_a_clip_never_spans_a_gap(folder: RecordingFolder, late: Frame, reason: 
     assert [row.end for row in folder.rows] == [reason, "interrupted"]
 
 
-def test_one_missing_frame_is_no_gap_and_footage_has_no_late_ones(folder: RecordingFolder) -> None:
-    live, footage = recorder_to(folder), recorder_to(folder, is_live=False)
+def test_one_missing_frame_is_no_gap(folder: RecordingFolder) -> None:
+    recorder = recorder_to(folder)
     for index in range(30):
-        live.take(frame(index, time_s=(index + (index >= 15)) / FPS))
-    live.end_clip("interrupted")
-    for index in range(30):
-        footage.take(frame(index, time_s=10.0 * index))
-    footage.end_clip("interrupted")
-    assert lengths(folder) == [30, 30]
+        recorder.take(frame(index, time_s=(index + (index >= 15)) / FPS))
+    recorder.end_clip("interrupted")
+    assert lengths(folder) == [30]
 
 
 def test_a_piece_too_short_for_a_clip_is_dropped_and_said(folder: RecordingFolder, caplog: pytest.LogCaptureFixture) -> None:

@@ -17,6 +17,9 @@ __all__ = ["Clip", "list_clips"]
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
 VIDEO_ENDINGS = (".mp4", ".avi", ".mkv", ".mov")
 
+# Not read here, but who has such files beside others will miss them.
+OTHER_VIDEO_ENDINGS = (".3gp", ".flv", ".m2ts", ".m4v", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv")
+
 log = logging.getLogger(__name__)
 
 
@@ -45,7 +48,7 @@ def list_clips(where: str | Path) -> list[Clip]:
     """Find the clips in a folder, a video file or a wildcard of images.
 
     A folder that holds images is one clip; else each of its folders with images and each of its videos is one. Of a wildcard,
-    the images it matches in one folder are one.
+    the images it matches in one folder are one. Footage that lies deeper, or is of another kind, is named in the log.
 
     Raises:
         SourceOpenError: it does not exist, or holds no footage.
@@ -88,14 +91,31 @@ def _clips_in(folder: Path) -> list[Clip]:
     if own:
         _refuse_mixture(folder, own)
         return [Clip(folder.resolve().name, folder, own)]
-    clips = []
+    clips, passed_over = [], []
     for entry in sorted(_visible(folder), key=_natural):
         if entry.is_dir() and (images := _images_in_part(entry)):
             _refuse_mixture(entry, images)
             clips.append(Clip(entry.name, entry, images))
         elif entry.suffix.lower() in VIDEO_ENDINGS:
             clips.append(Clip(entry.stem, entry))
+        elif _holds_other_footage(entry):
+            passed_over.append(entry.name)
+    if clips and passed_over:
+        log.warning(
+            "%s: left out, for it is no clip as they are laid here: %s. Lay footage as DIR/<clip>/<frame>.jpg or DIR/<clip>.mp4.",
+            *(folder, ", ".join(passed_over)),
+        )
     return clips
+
+
+def _holds_other_footage(entry: Path) -> bool:
+    """A folder of clips instead of images, or a video of another kind."""
+    if not entry.is_dir():
+        return entry.suffix.lower() in OTHER_VIDEO_ENDINGS
+    try:
+        return any(part.suffix.lower() in VIDEO_ENDINGS or (part.is_dir() and _images_in(part)) for part in _visible(entry))
+    except SourceOpenError:
+        return False
 
 
 def _refuse_mixture(folder: Path, images: tuple[Path, ...]) -> None:

@@ -23,6 +23,7 @@ from tests.kit.cameras import RtspCamera
 from tests.kit.commands import Finished, command_line, environment, error_of, run_module
 from tests.kit.drawn_footage import Reel, draw, number_in, write_clip, write_reel, write_video
 from tests.kit.mjpeg_server import MjpegCamera
+from tests.kit.timed_video import every, write_timed_video
 
 pytestmark = pytest.mark.waits
 
@@ -88,6 +89,17 @@ def test_footage_becomes_clips_that_training_reads(tmp_path: Path) -> None:
     assert "0.1 minutes in 3 clips" in finished.out
     assert "something moves 100% of the time\nexposure and motion look good\nended: 0.133333 minutes are recorded" in finished.out
     assert recording(tmp_path)["warnings"] == []
+
+
+def test_footage_whose_rate_varies_is_not_recorded_as_if_it_were_even(tmp_path: Path) -> None:
+    even, slow, slower = every(0.1, 40), every(0.2, 20, start_s=4.0), every(0.4, 8, start_s=8.2)
+    times_s = [*even, *slow, *slower]
+    video = write_timed_video(tmp_path / "gate.mp4", draw(len(times_s), width=160, height=120), times_s)
+    finished = edge_record("--source", video, "--out", tmp_path / "out")
+    [row] = recording(tmp_path / "out")["clips"]
+    assert (row["frames"], row["end"]) == (60, "no frame for 0.40 s")
+    assert row["measured_fps"] == pytest.approx(59 / 7.8, abs=0.05)
+    assert f"{row['name']} would play at the wrong speed" in finished.out
 
 
 def test_run_again_it_goes_on_where_it_ended(tmp_path: Path) -> None:

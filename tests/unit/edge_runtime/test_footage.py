@@ -306,6 +306,19 @@ def test_a_video_that_cannot_be_opened_is_refused(content: bytes, tmp_path: Path
         open_source(str(tmp_path / "gate.avi"))
 
 
+def test_footage_that_is_no_clip_beside_others_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    put_video(tmp_path / "1.avi", [80])
+    put_video(tmp_path / "monday" / "2.avi", [80])
+    put_image(tmp_path / "days" / "tuesday" / "1.png", 80)
+    for name in ("3.ts", "4.WEBM", "notes.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "empty").mkdir()
+    with caplog.at_level(logging.WARNING):
+        assert [clip.name for clip in list_clips(tmp_path)] == ["1"]
+    [said] = caplog.messages
+    assert said.startswith(f"{tmp_path}: left out") and ": 3.ts, 4.WEBM, days, monday. Lay footage as" in said
+
+
 # nothing there
 
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import onnxruntime
 import safetensors.torch
 import torch
 from torch import Tensor
@@ -23,6 +22,7 @@ from calibration.clips import NormalClip
 from calibration.score import CalibrationSettings, calibrate
 from edge_runtime.bundle import Bundle
 from edge_runtime.errors import ConfigError
+from edge_runtime.graphs.onnxruntime_session import load_onnxruntime
 from edge_runtime.manifest import SCHEMA, FastGraphs, FileSpec, GateSpec, GraphSpec, Manifest, ModelSpec, PoolSpec, Precision, UpdateSpec
 from edge_runtime.manifest_file import encode_manifest
 from edge_runtime.score_scale import ScoreScale, Threshold
@@ -237,7 +237,7 @@ def _provenance(run: Run, settings: BundleSettings) -> dict[str, Any]:
         "exported_with": {
             "python": platform.python_version(),
             "torch": str(torch.__version__),
-            "onnxruntime": onnxruntime.__version__,
+            "onnxruntime": load_onnxruntime("cpu").__version__,
             "opset": OPSET,
         },
     }

@@ -14,6 +14,8 @@ from edge_runtime.bundle import Bundle
 from tests.kit.needs import NEEDS
 from tests.kit.order import begun_by_waiting
 
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # some tests import ONNX Runtime themselves
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--require", default="", metavar="NAMES", help="comma-separated markers that must run: a skip of theirs fails")

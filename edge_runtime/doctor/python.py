@@ -23,6 +23,8 @@ NEEDS = ("msgspec", "safetensors", "threadpoolctl", "tqdm")
 NUMPY = "import numpy; facts = {'version': numpy.__version__, 'file': numpy.__file__}"
 
 ONNXRUNTIME = """
+import os
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 facts = {"packages": versions("onnxruntime", "onnxruntime-gpu")}
 import onnxruntime
 facts |= {"version": onnxruntime.__version__, "providers": onnxruntime.get_available_providers()}

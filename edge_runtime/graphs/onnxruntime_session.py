@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from types import ModuleType
 from typing import Any, cast
 
@@ -14,10 +15,11 @@ __all__ = ["first_line", "load_onnxruntime", "open_session"]
 _Tensors = dict[str, tuple[str, tuple[int | str, ...]]]  # name to type and shape
 
 DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16"}
+NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 
 
 def load_onnxruntime(extra: str) -> ModuleType:
-    """Import ONNX Runtime.
+    """Import ONNX Runtime, which then reports to nobody how it is used, unless the environment says otherwise.
 
     Args:
         extra: of this package, that brings the one that is needed.
@@ -25,6 +27,7 @@ def load_onnxruntime(extra: str) -> ModuleType:
     Raises:
         BackendUnavailable: it is not installed.
     """
+    os.environ.setdefault(NO_TELEMETRY, "1")  # it looks there once, while it is imported
     try:
         import onnxruntime as library
     except ImportError as error:

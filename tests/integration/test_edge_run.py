@@ -397,6 +397,17 @@ def test_two_runs_of_one_stream_do_not_share_a_memory_unless_one_only_reads(toy:
     assert edge_run(*run, "--state", tmp_path / "state").code == 0
 
 
+def test_nothing_of_the_libraries_is_left_at_home_or_sent(toy_originals: dict[str, Path], tmp_path: Path) -> None:
+    # ONNX Runtime keeps there what it is going to send, and a number that says which machine this is.
+    variables = environment() | {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    variables.pop("ORT_DISABLE_TELEMETRY", None)
+    arguments = ("--bundle", toy_originals["one_pool"], "--source", "synthetic:?frames=20", "--out", tmp_path / "out")
+    command = command_line("edge_runtime.commands.edge_run", *arguments)
+    finished = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60, check=False)
+    assert (tmp_path / "out" / "summary.json").exists(), finished.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_two_runs_do_not_write_into_one_folder(one_pool: Path, tmp_path: Path) -> None:
     run = ("--bundle", one_pool, "--source", SCENE, "--save-video", "--csv", "--timeline")
     with Running(tmp_path, *run, "--loop") as first:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -88,6 +89,18 @@ def test_footage_becomes_clips_that_training_reads(tmp_path: Path) -> None:
     assert "0.1 minutes in 3 clips" in finished.out
     assert "something moves 100% of the time\nexposure and motion look good\nended: 0.133333 minutes are recorded" in finished.out
     assert recording(tmp_path)["warnings"] == []
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="not here: /dev/full")
+def test_a_log_on_a_full_disk_does_not_end_the_recording(tmp_path: Path) -> None:
+    run = ("--source", SCENE, "--out", tmp_path, "--minutes", 8 * SECOND, "--clip-minutes", 3 * SECOND, "--debug")
+    with open("/dev/full", "w") as full:
+        finished = subprocess.run(
+            command_line(MODULE, *run), env=environment(), stdout=subprocess.PIPE, stderr=full, text=True, timeout=60, check=False
+        )
+    assert finished.returncode == 0
+    assert finished.stdout.splitlines()[-1].startswith("ended: 0.133333 minutes are recorded")
+    assert [len(images) for images in clips_in(tmp_path).values()] == [30, 30, 20]
 
 
 def test_run_again_it_goes_on_where_it_ended(tmp_path: Path) -> None:

@@ -369,6 +369,38 @@ def test_a_terminal_has_live_progress(one_pool: Path) -> None:
     assert "synthetic: alarm start" in shown
 
 
+def test_a_terminal_that_goes_away_does_not_end_the_run(one_pool: Path, tmp_path: Path) -> None:
+    terminal, its_end = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24, 120, 0, 0))
+    run = ("--bundle", one_pool, "--source", SCENE, "--threshold", 0, "--loop", "--max-frames", 1000, "--out", tmp_path)
+    with subprocess.Popen(
+        command_line("edge_runtime.commands.edge_run", *run), env=environment(), stdout=its_end, stderr=its_end
+    ) as process:
+        os.close(its_end)
+        shown = b""
+        while b"alarm start" not in shown:
+            shown += os.read(terminal, 65536)
+        os.close(terminal)
+    assert process.returncode == 0
+    summary = results_in(tmp_path).summary
+    assert (summary["frames"], summary["ended_by"], summary["lost"]) == (1000, "max frames", {})
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="not here: /dev/full")
+@pytest.mark.parametrize(("stream", "code"), [("stderr", 0), ("stdout", 1)])
+def test_a_full_disk_below_what_is_printed_does_not_end_the_run(stream: str, code: int, one_pool: Path, tmp_path: Path) -> None:
+    run = ("--bundle", one_pool, "--source", SCENE, "--threshold", 0, "--csv", "--out", tmp_path)
+    with open("/dev/full", "w") as full:
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | {stream: full}
+        command = command_line("edge_runtime.commands.edge_run", *run)
+        finished = subprocess.run(command, env=environment(), text=True, timeout=60, check=False, **streams)
+    assert finished.returncode == code
+    assert "one_pool: scored " in finished.stdout if stream == "stderr" else "error: stdout: " in finished.stderr
+    summary = results_in(tmp_path).summary
+    assert (summary["scored"], summary["ended_by"], summary["lost"]) == (66, "end of source", {})
+    assert (tmp_path / "scores.csv").exists()
+
+
 def read_all(terminal: int) -> str:
     """Everything a process writes to its terminal until it ends."""
     parts = []

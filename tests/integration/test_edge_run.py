@@ -461,3 +461,29 @@ def test_a_run_does_not_remove_its_own_source(source: str, one_pool: Path, tmp_p
     refused = edge_run("--bundle", one_pool, "--source", tmp_path / source, "--out", tmp_path)
     assert "annotated.mp4 in it is to be scored. Say another --out." in error_of(refused)
     assert (tmp_path / "annotated.mp4").read_bytes() == before
+
+
+@pytest.mark.parametrize("flag", ["--save-video", "--timeline", "--events"])
+@pytest.mark.parametrize("source", ["", "gate.avi", "*.png"])
+def test_no_picture_comes_to_lie_among_the_footage(flag: str, source: str, one_pool: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    if source == "*.png":
+        write_clip(own, draw(6))
+    else:
+        own.mkdir()
+        write_video(own / "gate.avi", draw(6))
+    before = sorted(os.listdir(own))
+    (tmp_path / "link").symlink_to(own)
+    run = ("--bundle", one_pool, "--fps", 10, "--source", own / source)
+    there = ("--events", tmp_path / "link") if flag == "--events" else ("--out", tmp_path / "link", flag)
+    message = error_of(edge_run(*run, *there))
+    assert message.startswith(f"{flag}: expected a folder without footage, got {tmp_path / 'link'}, where {own / source} is")
+    assert message.endswith(f"Say another {there[0]}.")
+    assert sorted(os.listdir(own)) == before
+
+
+def test_scores_may_lie_beside_the_footage_and_pictures_below_it(one_pool: Path, tmp_path: Path) -> None:
+    video = write_video(tmp_path / "gate.avi", draw(6))
+    assert results_of(tmp_path, "--bundle", one_pool, "--source", tmp_path).frames == [4, 5]
+    assert results_of(tmp_path / "out", "--bundle", one_pool, "--source", video, "--save-video").frames == [4, 5]
+    assert (tmp_path / "out" / "annotated.mp4").exists()

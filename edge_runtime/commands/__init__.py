@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from typing import NoReturn
 
+from edge_runtime.commands.printing import end_printing, print_forgivingly
 from edge_runtime.errors import EdgeError
 
 __all__ = ["EXIT_ERROR", "EXIT_INTERRUPTED", "run_command", "set_up_logging"]
@@ -20,19 +21,30 @@ READERS = ("camera reader", "footage reader")  # names of the threads in sources
 
 def set_up_logging(*, is_debug: bool) -> None:
     """This package's log lines go to stderr as they are; with `--debug` there are more, and they say where they come from."""
+    print_forgivingly()
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s" if is_debug else "%(message)s", stream=sys.stderr)
     for package in ("edge_runtime", "calibration", "export", "train"):
         logging.getLogger(package).setLevel(logging.DEBUG if is_debug else logging.INFO)
 
 
 def run_command(body: Callable[[], int], *, is_debug: bool) -> int:
-    """Run a command's body; print an `EdgeError` as one line.
+    """Run a command's body; print an `EdgeError` as one line. What cannot be printed changes nothing of what the body does.
 
     Returns:
-        The body's own exit code, 1 for an `EdgeError`, 130 for an interruption. Does not return, but ends the process with that code, where
-        a camera that does not answer, or a file, still holds a thread.
+        The body's own exit code, 1 for an `EdgeError`, 130 for an interruption; 1 instead of 0 where stdout is a file that could not take
+        all that was printed, as GNU's tools have it. Does not return, but ends the process with that code, where a camera that does not
+        answer, or a file, still holds a thread.
     """
-    code = _run(body, is_debug=is_debug)
+    print_forgivingly()
+    try:
+        code = _run(body, is_debug=is_debug)
+    finally:
+        lost = end_printing()
+    if lost is not None:
+        code = code or EXIT_ERROR
+        print(
+            f"error: stdout: expected to print all of it, got '{lost.strerror}'. Free space there, or send it elsewhere.", file=sys.stderr
+        )
     if any(thread.name in READERS for thread in threading.enumerate()):
         _leave_readers_behind(code)
     return code

@@ -11,6 +11,8 @@ from edge_runtime.commands import EXIT_ERROR, run_command
 
 __all__ = ["main"]
 
+LONGEST_TIMEOUT_S = 3600
+
 EPILOG = """exit code: 0 if edge-run has what it needs, 1 if something is missing. Nothing on the machine is changed.
 
 the service, from nothing but this package:
@@ -50,8 +52,8 @@ def _run(arguments: argparse.Namespace) -> int:
     from edge_runtime.doctor import Machine, as_json, as_text, can_run, examine
     from edge_runtime.errors import ConfigError
 
-    if arguments.timeout_s <= 0:
-        raise ConfigError(f"--timeout-s: expected seconds above 0, got {arguments.timeout_s:g}.")
+    if not 0 < arguments.timeout_s <= LONGEST_TIMEOUT_S:
+        raise ConfigError(f"--timeout-s: expected seconds above 0, at most {LONGEST_TIMEOUT_S}, got {arguments.timeout_s:g}. Leave it out.")
     findings = examine(Machine(timeout_s=arguments.timeout_s), arguments.bundle)
     print(json.dumps(as_json(findings), indent=2) if arguments.json else as_text(findings))
     return 0 if can_run(findings) else EXIT_ERROR

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import glob
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -71,6 +72,7 @@ def open_sinks(arguments: argparse.Namespace, source: Source, stream: str) -> li
     Raises:
         EdgeError: one of them cannot be opened; none stays open then.
     """
+    _refuse_folder_of_footage(arguments, source)
     opened: dict[str, Sink] = {}
     try:
         for name, begin in _wanted(arguments, source, stream):
@@ -85,6 +87,36 @@ def open_sinks(arguments: argparse.Namespace, source: Source, stream: str) -> li
         raise
     # An alarm's clip is complete before any other sink tells that the alarm is over.
     return [opened[name] for name in ("events", "scores", "csv", "video", "mqtt", "webhook") if name in opened]
+
+
+def _refuse_folder_of_footage(arguments: argparse.Namespace, source: Source) -> None:
+    """Whoever reads that folder next, training for one, would take the pictures of this run for footage.
+
+    Raises:
+        ConfigError: a flag would put them there.
+    """
+    from edge_runtime.errors import ConfigError
+
+    folders = _folders_of_footage(source)
+    pictures = [
+        ("--save-video", "--out", arguments.out if arguments.save_video else None),
+        ("--timeline", "--out", arguments.out if arguments.timeline else None),
+        ("--events", "--events", arguments.events),
+    ]
+    for flag, place, folder in pictures:
+        if folder is not None and folder.resolve() in folders:
+            raise ConfigError(
+                f"{flag}: expected a folder without footage, got {folder}, where {source.uri} is: training would take what is written "
+                f"there for footage, too. Say another {place}."
+            )
+
+
+def _folders_of_footage(source: Source) -> set[Path]:
+    """Where the files of a source lie; nothing of a camera or the built-in scene."""
+    if source.is_live:
+        return set()
+    paths = [Path(path) for path in ([source.uri] if os.path.exists(source.uri) else glob.glob(source.uri))]
+    return {(path if path.is_dir() else path.parent).resolve() for path in paths}
 
 
 def _wanted(arguments: argparse.Namespace, source: Source, stream: str) -> list[tuple[str, Callable[[], Sink]]]:

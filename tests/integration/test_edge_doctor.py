@@ -77,8 +77,10 @@ def test_libraries_that_raise_abort_and_hang_are_findings(tmp_path: Path, toy: C
     assert found["Bundle"][0]["status"] == "ok"
 
 
-def test_a_time_of_nothing_is_refused() -> None:
-    assert error_of(edge_doctor("--timeout-s", 0)) == "--timeout-s: expected seconds above 0, got 0."
+@pytest.mark.parametrize("timeout_s", ["0", "nan", "1e+300"])
+def test_a_time_that_is_none_is_refused(timeout_s: str) -> None:
+    expected = f"--timeout-s: expected seconds above 0, at most 3600, got {timeout_s}. Leave it out."
+    assert error_of(edge_doctor("--timeout-s", timeout_s)) == expected
 
 
 def test_a_system_opencv_with_the_systems_python() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -100,6 +101,18 @@ def test_footage_whose_rate_varies_is_not_recorded_as_if_it_were_even(tmp_path: 
     assert (row["frames"], row["end"]) == (60, "no frame for 0.40 s")
     assert row["measured_fps"] == pytest.approx(59 / 7.8, abs=0.05)
     assert f"{row['name']} would play at the wrong speed" in finished.out
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="not here: /dev/full")
+def test_a_log_on_a_full_disk_does_not_end_the_recording(tmp_path: Path) -> None:
+    run = ("--source", SCENE, "--out", tmp_path, "--minutes", 8 * SECOND, "--clip-minutes", 3 * SECOND, "--debug")
+    with open("/dev/full", "w") as full:
+        finished = subprocess.run(
+            command_line(MODULE, *run), env=environment(), stdout=subprocess.PIPE, stderr=full, text=True, timeout=60, check=False
+        )
+    assert finished.returncode == 0
+    assert finished.stdout.splitlines()[-1].startswith("ended: 0.133333 minutes are recorded")
+    assert [len(images) for images in clips_in(tmp_path).values()] == [30, 30, 20]
 
 
 def test_run_again_it_goes_on_where_it_ended(tmp_path: Path) -> None:

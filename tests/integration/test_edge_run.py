@@ -369,6 +369,38 @@ def test_a_terminal_has_live_progress(one_pool: Path) -> None:
     assert "synthetic: alarm start" in shown
 
 
+def test_a_terminal_that_goes_away_does_not_end_the_run(one_pool: Path, tmp_path: Path) -> None:
+    terminal, its_end = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24, 120, 0, 0))
+    run = ("--bundle", one_pool, "--source", SCENE, "--threshold", 0, "--loop", "--max-frames", 1000, "--out", tmp_path)
+    with subprocess.Popen(
+        command_line("edge_runtime.commands.edge_run", *run), env=environment(), stdout=its_end, stderr=its_end
+    ) as process:
+        os.close(its_end)
+        shown = b""
+        while b"alarm start" not in shown:
+            shown += os.read(terminal, 65536)
+        os.close(terminal)
+    assert process.returncode == 0
+    summary = results_in(tmp_path).summary
+    assert (summary["frames"], summary["ended_by"], summary["lost"]) == (1000, "max frames", {})
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="not here: /dev/full")
+@pytest.mark.parametrize(("stream", "code"), [("stderr", 0), ("stdout", 1)])
+def test_a_full_disk_below_what_is_printed_does_not_end_the_run(stream: str, code: int, one_pool: Path, tmp_path: Path) -> None:
+    run = ("--bundle", one_pool, "--source", SCENE, "--threshold", 0, "--csv", "--out", tmp_path)
+    with open("/dev/full", "w") as full:
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | {stream: full}
+        command = command_line("edge_runtime.commands.edge_run", *run)
+        finished = subprocess.run(command, env=environment(), text=True, timeout=60, check=False, **streams)
+    assert finished.returncode == code
+    assert "one_pool: scored " in finished.stdout if stream == "stderr" else "error: stdout: " in finished.stderr
+    summary = results_in(tmp_path).summary
+    assert (summary["scored"], summary["ended_by"], summary["lost"]) == (66, "end of source", {})
+    assert (tmp_path / "scores.csv").exists()
+
+
 def read_all(terminal: int) -> str:
     """Everything a process writes to its terminal until it ends."""
     parts = []
@@ -440,3 +472,35 @@ def test_a_run_does_not_remove_its_own_source(source: str, one_pool: Path, tmp_p
     refused = edge_run("--bundle", one_pool, "--source", tmp_path / source, "--out", tmp_path)
     assert "annotated.mp4 in it is to be scored. Say another --out." in error_of(refused)
     assert (tmp_path / "annotated.mp4").read_bytes() == before
+
+
+@pytest.mark.parametrize("flag", ["--save-video", "--timeline", "--events"])
+@pytest.mark.parametrize("source", ["", "gate.avi", "*.png"])
+def test_no_picture_comes_to_lie_among_the_footage(flag: str, source: str, one_pool: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    if source == "*.png":
+        write_clip(own, draw(6))
+    else:
+        own.mkdir()
+        write_video(own / "gate.avi", draw(6))
+    before = sorted(os.listdir(own))
+    (tmp_path / "link").symlink_to(own)
+    run = ("--bundle", one_pool, "--fps", 10, "--source", own / source)
+    there = ("--events", tmp_path / "link") if flag == "--events" else ("--out", tmp_path / "link", flag)
+    message = error_of(edge_run(*run, *there))
+    assert message.startswith(f"{flag}: expected a folder without footage, got {tmp_path / 'link'}, where {own / source} is")
+    assert message.endswith(f"Say another {there[0]}.")
+    assert sorted(os.listdir(own)) == before
+
+
+def test_scores_may_lie_beside_the_footage_and_pictures_below_it(one_pool: Path, tmp_path: Path) -> None:
+    video = write_video(tmp_path / "gate.avi", draw(6))
+    assert results_of(tmp_path, "--bundle", one_pool, "--source", tmp_path).frames == [4, 5]
+    assert results_of(tmp_path / "out", "--bundle", one_pool, "--source", video, "--save-video").frames == [4, 5]
+    assert (tmp_path / "out" / "annotated.mp4").exists()
+
+
+@pytest.mark.parametrize("fps", ["1e-300", "1e300"])
+def test_a_rate_that_no_video_has_is_refused(fps: str, one_pool: Path, tmp_path: Path) -> None:
+    message = error_of(edge_run("--bundle", one_pool, "--source", SCENE, "--fps", fps, "--out", tmp_path / "out", "--save-video"))
+    assert message.startswith("--fps: expected 0.001 to 1000 frames per second, got ")

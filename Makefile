@@ -6,7 +6,9 @@ CONFIG ?= configs/mnad_prediction-lite.toml
 DATA ?=
 RUN ?= runs/train
 OUT ?=
-BUNDLE ?= bundle
+# make bundle writes a new one, not over the one in use.
+new_bundle := $(or $(BUNDLE),bundle)
+BUNDLE ?= $(or $(EDGE_BUNDLE),bundle)
 EPOCHS ?=
 RESUME ?=
 FROM ?=
@@ -105,7 +107,7 @@ train: .venv-dev/ready
 	$(dev_bin)/python -m train --config '$(CONFIG)' --data '$(DATA)' --out '$(or $(OUT),$(RUN))' $(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(FROM),--from '$(FROM)') $(if $(call is_on,RESUME),--resume)
 
 bundle: .venv-dev/ready
-	$(dev_bin)/python -m export --run '$(RUN)' --out '$(or $(OUT),$(BUNDLE))' --false-alarms-per-hour $(FALSE_ALARMS_PER_HOUR) $(BUNDLE_FLAGS)
+	$(dev_bin)/python -m export --run '$(RUN)' --out '$(or $(OUT),$(new_bundle))' --false-alarms-per-hour $(FALSE_ALARMS_PER_HOUR) $(BUNDLE_FLAGS)
 
 calibrate: .venv/ready
 	@test -n "$(DATA)" || { echo 'error: make calibrate: expected DATA=, normal footage of this camera. Example: make calibrate DATA=footage/gate-today' >&2; exit 2; }

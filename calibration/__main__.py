@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +20,12 @@ if TYPE_CHECKING:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m calibration", description=__doc__)
-    parser.add_argument("--bundle", type=Path, default=Path("bundle"), help="its manifest is replaced (default: %(default)s)")
+    parser.add_argument(
+        "--bundle",
+        type=Path,
+        default=Path(os.environ.get("EDGE_BUNDLE", "bundle")),
+        help="its manifest is replaced (default: $EDGE_BUNDLE, else ./bundle)",
+    )
     parser.add_argument("--data", required=True, help="normal footage that training has not seen: a folder of clips, or a video")
     parser.add_argument(
         "--fps",

@@ -66,6 +66,15 @@ def test_another_rate_has_to_be_said_each_time_and_is_warned_of(toy: Toy) -> Non
     assert manifest_of(bundle)["fps"] == 10
 
 
+def test_the_default_is_the_bundle_of_the_environment(toy: Toy, tmp_path: Path) -> None:
+    bundle = toy("one_pool")
+    before = manifest_of(bundle)
+    finished = run_module("calibration", "--data", normal_footage(10), cwd=tmp_path, variables={"EDGE_BUNDLE": str(bundle.path)})
+    assert finished.code == 0, finished.err
+    assert manifest_of(bundle) != before
+    assert "bundle: " in error_of(run_module("calibration", "--data", normal_footage(10), cwd=tmp_path))
+
+
 @pytest.mark.parametrize("fps", ["0", "-10", "nan", "inf"])
 def test_no_rate_at_all_is_not_taken_for_the_bundles(fps: str, toy: Toy, tmp_path: Path) -> None:
     bundle = toy("one_pool")

@@ -107,3 +107,17 @@ def test_a_switch_that_is_neither_on_nor_off_is_an_error(name: str, folder: Path
 def test_so_it_is_from_the_environment_where_it_counts(folder: Path) -> None:
     assert plan("demo", folder=folder, FORCE="perhaps").code == 0
     assert "FORCE: expected 1, yes or true" in plan("engine", folder=folder, FORCE="perhaps").err
+
+
+@pytest.mark.parametrize("target", ["calibrate", "engine"])
+def test_the_default_bundle_is_that_of_the_other_commands(target: str, folder: Path) -> None:
+    mine = str(folder / "bundle")
+    assert f"--bundle 'bundle'" in plan(target, "DATA=gate", folder=folder).out
+    assert f"--bundle '{mine}'" in plan(target, "DATA=gate", folder=folder, EDGE_BUNDLE=mine).out
+    assert f"--bundle './bundle'" in plan(target, "DATA=gate", "BUNDLE=./bundle", folder=folder, EDGE_BUNDLE=mine).out
+
+
+def test_a_new_bundle_is_not_written_over_the_one_in_use(folder: Path) -> None:
+    assert "--out 'bundle'" in plan("bundle", folder=folder, EDGE_BUNDLE="/opt/gate").out
+    assert "--out 'gate'" in plan("bundle", "BUNDLE=gate", folder=folder, EDGE_BUNDLE="/opt/gate").out
+    assert "--out 'yard'" in plan("bundle", "OUT=yard", "BUNDLE=gate", folder=folder).out

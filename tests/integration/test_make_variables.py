@@ -112,9 +112,9 @@ def test_so_it_is_from_the_environment_where_it_counts(folder: Path) -> None:
 @pytest.mark.parametrize("target", ["calibrate", "engine"])
 def test_the_default_bundle_is_that_of_the_other_commands(target: str, folder: Path) -> None:
     mine = str(folder / "bundle")
-    assert f"--bundle 'bundle'" in plan(target, "DATA=gate", folder=folder).out
+    assert "--bundle 'bundle'" in plan(target, "DATA=gate", folder=folder).out
     assert f"--bundle '{mine}'" in plan(target, "DATA=gate", folder=folder, EDGE_BUNDLE=mine).out
-    assert f"--bundle './bundle'" in plan(target, "DATA=gate", "BUNDLE=./bundle", folder=folder, EDGE_BUNDLE=mine).out
+    assert "--bundle './bundle'" in plan(target, "DATA=gate", "BUNDLE=./bundle", folder=folder, EDGE_BUNDLE=mine).out
 
 
 def test_a_new_bundle_is_not_written_over_the_one_in_use(folder: Path) -> None:

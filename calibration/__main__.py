@@ -44,6 +44,7 @@ def _calibrate(arguments: argparse.Namespace) -> int:
 
     from calibration.clips import find_clips
     from calibration.score import CalibrationSettings, calibrate
+    from calibration.seen_clips import warn_before_calibration
     from edge_runtime.bundle import Bundle
     from edge_runtime.files import write_atomically
     from edge_runtime.manifest_file import encode_manifest, parse_manifest
@@ -60,6 +61,7 @@ def _calibrate(arguments: argparse.Namespace) -> int:
     if agree_on_rate((fps, bundle.manifest.fps)) is None:
         print(f"frames per second: the bundle's were {bundle.manifest.fps:g}, they will be {fps:g}")
     bundle = replace(bundle, manifest=replace(bundle.manifest, fps=fps))
+    warn_before_calibration(bundle.manifest, clips)
     settings = CalibrationSettings(false_alarms_per_hour=arguments.false_alarms_per_hour)
     manifest = calibrate(bundle, clips, settings)
     provenance = manifest.provenance | {"calibrated_on": arguments.data, "calibration": settings, "trained_fps": trained_fps}

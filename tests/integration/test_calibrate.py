@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edge_runtime.bundle import Bundle
+from tests.kit.changed_bundles import rewrite_manifest
 from tests.kit.commands import Finished, error_of, run_module
 from tests.kit.drawn_footage import draw, write_clip, write_video
 
@@ -49,6 +51,15 @@ def test_a_rate_near_the_models_is_taken(toy: Toy) -> None:
     assert finished.code == 0 and "warning" not in finished.err, finished.err
     assert manifest_of(bundle)["fps"] == 12
     assert "the bundle's were 10, they will be 12" in finished.out
+
+
+def test_a_clip_that_the_model_was_trained_on_is_warned_of(toy: Toy) -> None:
+    bundle = toy("one_pool")
+    rewrite_manifest(bundle.path, replace(bundle.manifest, provenance={"training_clips": ["synthetic-00"]}))
+    finished = calibrate(bundle, "--data", normal_footage(10))
+    assert finished.code == 0, finished.err
+    [warning] = [line for line in finished.err.splitlines() if line.startswith("warning: ")]
+    assert "trained on clips named like synthetic-00." in warning
 
 
 def test_another_rate_has_to_be_said_each_time_and_is_warned_of(toy: Toy) -> None:

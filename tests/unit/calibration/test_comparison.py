@@ -190,6 +190,7 @@ def test_the_command_prints_a_table_and_leaves_the_figures(tmp_path: Path) -> No
     finished = run_module("calibration.compare", BUNDLE, "--data", NORMAL, "--clips", "synthetic-01", "--rounds", 1, "--out", out)
     assert finished.code == 0, finished.err
     assert all(kind in finished.out for kind in KINDS)
+    assert f"warning: trained or calibrated with clips named like these: {BUNDLE} with synthetic-01." in finished.err
     facts = json.loads(out.read_text(encoding="utf-8"))
     assert facts["kinds"][str(BUNDLE)].keys() == KINDS and facts["settings"]["rounds"] == 1
 

@@ -26,6 +26,7 @@ from train.data import Footage, Windows, cache_footage
 from train.losses import Losses, mnad_losses
 from train.memory import memory_health
 from train.models import Mnad, build_model
+from train.precision import warn_of_slow_precision
 from train.run_folder import check_begun_as, check_clips, claimed
 from train.starting_point import StartingPoint
 
@@ -66,6 +67,7 @@ def train(config: TrainConfig, data: str, out: Path, *, resume: bool = False, st
 
 def _train(config: TrainConfig, data: str, out: Path, resume: bool, start: StartingPoint | None) -> None:
     check_begun_as(config, data, out, resume=resume)
+    warn_of_slow_precision(config)
     footage = cache_footage(data, config.input, config.data, out / "cache")
     windows = Windows(footage.training, config.input, config.pseudo_anomalies)
     held_out = Windows(footage.held_out, config.input)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import train.loop
+import train.precision
 from edge_runtime.errors import ConfigError
 from edge_runtime.preprocess import InputSpec
 from train.checkpoint import Checkpoint, load_checkpoint
@@ -166,6 +167,12 @@ def test_bf16_trains_with_memory_and_weights_in_float32(tmp_path: Path) -> None:
     best = load_checkpoint(tmp_path / "run" / "best.safetensors")
     floats = {name: tensor.dtype for name, tensor in best.tensors.items() if tensor.is_floating_point()}
     assert set(floats.values()) == {torch.float32}
+
+
+def test_bf16_is_warned_of_where_it_is_slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(train.precision, "has_bf16_arithmetic", lambda: False)
+    run_training(_one_epoch(precision="bf16"), DATA, tmp_path / "run")
+    assert len([message for message in caplog.messages if "no bfloat16 arithmetic" in message]) == 1
 
 
 def test_bf16_really_computes_in_another_precision() -> None:

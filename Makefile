@@ -6,7 +6,9 @@ CONFIG ?= configs/mnad_prediction-lite.toml
 DATA ?=
 RUN ?= runs/train
 OUT ?=
-BUNDLE ?= bundle
+# make bundle writes a new one, not over the one in use.
+new_bundle := $(or $(BUNDLE),bundle)
+BUNDLE ?= $(or $(EDGE_BUNDLE),bundle)
 EPOCHS ?=
 RESUME ?=
 FROM ?=
@@ -26,6 +28,23 @@ CALIBRATE_FLAGS ?=
 BUNDLES ?=
 COMPARE_FLAGS ?=
 GPU_CHECK_FLAGS ?=
+
+# A misspelt variable would be as good as none. Under another make, which hands down its own as well, it may not be meant for this one.
+variables := PYTHON PIP_FLAGS CONFIG DATA RUN OUT BUNDLE EPOCHS RESUME FROM FALSE_ALARMS_PER_HOUR PYTEST_FLAGS TEST_PROCESSES BENCH_FLAGS \
+  BUNDLE_FLAGS PRECISION REBUILD FORCE INT8_MODE ENGINE_FLAGS CALIBRATE_FLAGS BUNDLES COMPARE_FLAGS GPU_CHECK_FLAGS JETSON
+environment := EDGE_% PED2_DIR FOOTAGE_DIR OUTAGE_S GPU_CHECK_BUNDLE CUDA_HOME
+of_make := MAKE% GNUMAKEFLAGS MFLAGS SHELL .% V AR AS CC CXX LD CFLAGS CXXFLAGS CPPFLAGS LDFLAGS LDLIBS
+given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
+unknown := $(filter-out $(variables) run_bin dev_bin $(environment) $(of_make),$(given))
+ifneq ($(unknown),)
+unknown_names := $(unknown): expected one of $(sort $(variables)). What is for the environment goes before make
+$(if $(filter-out 0,$(MAKELEVEL)),$(warning warning: $(unknown_names)),$(error $(unknown_names)))
+endif
+
+# Empty where a switch is off.
+switches := RESUME REBUILD FORCE
+is_on = $(if $(filter 1 yes true,$($1)),yes,$(if $(filter-out 0 no false,$($1)),$(error $1: expected 1, yes or true, or 0, no or false, got $($1))))
+checked := $(foreach name,$(filter $(switches),$(given)),$(call is_on,$(name)))
 
 # On a Jetson, NumPy, OpenCV and TensorRT are JetPack's: .venv sees them, and pip may not put others over them.
 JETSON ?= $(wildcard /etc/nv_tegra_release)
@@ -85,10 +104,10 @@ demo: .venv/ready
 
 train: .venv-dev/ready
 	@test -n "$(DATA)" || { echo 'error: make train: expected DATA=, a folder with clips of normal footage. Example: make train DATA=footage/gate' >&2; exit 2; }
-	$(dev_bin)/python -m train --config '$(CONFIG)' --data '$(DATA)' --out '$(or $(OUT),$(RUN))' $(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(FROM),--from '$(FROM)') $(if $(RESUME),--resume)
+	$(dev_bin)/python -m train --config '$(CONFIG)' --data '$(DATA)' --out '$(or $(OUT),$(RUN))' $(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(FROM),--from '$(FROM)') $(if $(call is_on,RESUME),--resume)
 
 bundle: .venv-dev/ready
-	$(dev_bin)/python -m export --run '$(RUN)' --out '$(or $(OUT),$(BUNDLE))' --false-alarms-per-hour $(FALSE_ALARMS_PER_HOUR) $(BUNDLE_FLAGS)
+	$(dev_bin)/python -m export --run '$(RUN)' --out '$(or $(OUT),$(new_bundle))' --false-alarms-per-hour $(FALSE_ALARMS_PER_HOUR) $(BUNDLE_FLAGS)
 
 calibrate: .venv/ready
 	@test -n "$(DATA)" || { echo 'error: make calibrate: expected DATA=, normal footage of this camera. Example: make calibrate DATA=footage/gate-today' >&2; exit 2; }
@@ -100,7 +119,7 @@ compare: .venv/ready
 
 engine: bundle-is-there .venv/tensorrt
 	$(run_bin)/python -m export.engine --bundle '$(BUNDLE)' --precision '$(PRECISION)' --int8-mode '$(INT8_MODE)' \
-	  $(if $(DATA),--data '$(DATA)') $(if $(REBUILD),--rebuild) $(if $(FORCE),--force) $(ENGINE_FLAGS)
+	  $(if $(DATA),--data '$(DATA)') $(if $(call is_on,REBUILD),--rebuild) $(if $(call is_on,FORCE),--force) $(ENGINE_FLAGS)
 
 # Said before anything is installed.
 bundle-is-there:

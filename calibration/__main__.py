@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +20,12 @@ if TYPE_CHECKING:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m calibration", description=__doc__)
-    parser.add_argument("--bundle", type=Path, default=Path("bundle"), help="its manifest is replaced (default: %(default)s)")
+    parser.add_argument(
+        "--bundle",
+        type=Path,
+        default=Path(os.environ.get("EDGE_BUNDLE", "bundle")),
+        help="its manifest is replaced (default: $EDGE_BUNDLE, else ./bundle)",
+    )
     parser.add_argument("--data", required=True, help="normal footage that training has not seen: a folder of clips, or a video")
     parser.add_argument(
         "--fps",
@@ -38,6 +44,7 @@ def _calibrate(arguments: argparse.Namespace) -> int:
 
     from calibration.clips import find_clips
     from calibration.score import CalibrationSettings, calibrate
+    from calibration.seen_clips import warn_before_calibration
     from edge_runtime.bundle import Bundle
     from edge_runtime.files import write_atomically
     from edge_runtime.manifest_file import encode_manifest, parse_manifest
@@ -54,6 +61,7 @@ def _calibrate(arguments: argparse.Namespace) -> int:
     if agree_on_rate((fps, bundle.manifest.fps)) is None:
         print(f"frames per second: the bundle's were {bundle.manifest.fps:g}, they will be {fps:g}")
     bundle = replace(bundle, manifest=replace(bundle.manifest, fps=fps))
+    warn_before_calibration(bundle.manifest, clips)
     settings = CalibrationSettings(false_alarms_per_hour=arguments.false_alarms_per_hour)
     manifest = calibrate(bundle, clips, settings)
     provenance = manifest.provenance | {"calibrated_on": arguments.data, "calibration": settings, "trained_fps": trained_fps}

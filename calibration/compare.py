@@ -44,12 +44,15 @@ def _compare(arguments: argparse.Namespace) -> int:
 
     from calibration.clips import find_clips
     from calibration.comparison import CompareSettings, compare
+    from calibration.seen_clips import warn_before_comparison
     from edge_runtime.bundle import Bundle
     from edge_runtime.files import write_atomically
 
     bundles = {str(path): Bundle.load(path) for path in arguments.bundles}
     settings = CompareSettings(arguments.rounds, arguments.seconds, arguments.precision, arguments.seed)
-    comparison = compare(bundles, _choose(find_clips(arguments.data), arguments.clips), settings)
+    clips = _choose(find_clips(arguments.data), arguments.clips)
+    warn_before_comparison({name: bundle.manifest for name, bundle in bundles.items()}, clips)
+    comparison = compare(bundles, clips, settings)
     _print_table(comparison, bundles, settings.precision)
     if arguments.out:
         facts = {"data": arguments.data, "clips": arguments.clips, "settings": asdict(settings), **asdict(comparison)}

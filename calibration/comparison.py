@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 GLIDERS = ((1.3, 1.8), (1.8, 2.5), (2.5, 4.0))  # times the speed of what is brisk in the footage
 BOXES = "fast boxes"
 LONGEST_SIDE_PX = 640
+MOST_S = 86_400.0
 RESAMPLES = 400
 
 
@@ -44,7 +45,7 @@ RESAMPLES = 400
 class CompareSettings:
     """Attributes:
     rounds: replays of each clip, of each kind.
-    clip_s: how many seconds of each clip, from its beginning; so much is in memory.
+    clip_s: how many seconds of each clip, from its beginning, 6 to 86,400; so much is in memory.
     precision: of the graphs, which run on the CPU.
     seed: of the replays; another one makes others.
 
@@ -60,8 +61,11 @@ class CompareSettings:
     def __post_init__(self) -> None:
         if self.rounds < 1:
             raise ConfigError(f"rounds: expected 1 or more, got {self.rounds}. Eight or more tell close bundles apart.")
-        if not self.clip_s > 0:
-            raise ConfigError(f"seconds of each clip: expected a number above 0, got {self.clip_s}. 60 is the default.")
+        if not ROOM_S <= self.clip_s <= MOST_S:
+            raise ConfigError(
+                f"seconds of each clip: expected {ROOM_S:g} to {MOST_S:g}, got {self.clip_s:g}: less leaves no room for a pseudo-anomaly, "
+                "and so much is in memory. 60 is the default."
+            )
         if self.seed < 0:
             raise ConfigError(f"seed: expected 0 or more, got {self.seed}. Any such number will do.")
 
@@ -174,7 +178,7 @@ def _look_at(clips: Sequence[NormalClip], fps: float, settings: CompareSettings)
         sizes |= {frame.image.shape[:2] for frame in frames}
         if len(sizes) > 1:
             raise ConfigError(f"compare: expected footage of one size, {clip.name} has another. Take clips of one camera.")
-        if max(map(len, split_at_gaps(frames))) < ROOM_S * fps:
+        if max(map(len, split_at_gaps(frames)), default=0) < ROOM_S * fps:
             continue
         taken.append(clip)
         cut_outs.append(cut_out_movers(frames))

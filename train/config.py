@@ -30,6 +30,11 @@ __all__ = [
     "parse_config",
 ]
 
+# Beyond what any machine trains; far below what NumPy, OpenCV and PyTorch refuse in words of their own.
+LARGEST_PX = 8192
+WIDEST = 1024  # 16 times the paper's: some 4,000 million parameters
+MOST_ITEMS = 65_536
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -160,15 +165,15 @@ def check_config(config: TrainConfig, origin: str) -> None:
     Raises:
         ConfigError: a value is out of its range.
     """
-    spec, loss, optimiser, pseudo = config.input, config.loss, config.optimiser, config.pseudo_anomalies
+    spec, loss, optimiser, pseudo, items = config.input, config.loss, config.optimiser, config.pseudo_anomalies, config.memory.items
     checks = [
         (spec.channels in (1, 3), "input.channels", "1 or 3", spec.channels),
         (spec.frames >= 1, "input.frames", "1 or more", spec.frames),
         (spec.target >= 0, "input.target", "0 or more", spec.target),
-        (spec.height > 0 and spec.height % 8 == 0, "input.height", "a multiple of 8", spec.height),
-        (spec.width > 0 and spec.width % 8 == 0, "input.width", "a multiple of 8", spec.width),
-        (config.model.width >= 1, "model.width", "1 or more", config.model.width),
-        (config.memory.items == 0 or config.memory.items >= 2, "memory.items", "0, or 2 or more", config.memory.items),
+        (0 < spec.height <= LARGEST_PX and spec.height % 8 == 0, "input.height", f"a multiple of 8, {LARGEST_PX} at most", spec.height),
+        (0 < spec.width <= LARGEST_PX and spec.width % 8 == 0, "input.width", f"a multiple of 8, {LARGEST_PX} at most", spec.width),
+        (1 <= config.model.width <= WIDEST, "model.width", f"1 to {WIDEST}", config.model.width),
+        (items == 0 or 2 <= items <= MOST_ITEMS, "memory.items", f"0, or 2 to {MOST_ITEMS}", items),
         (0 <= loss.compactness_weight < inf, "loss.compactness_weight", "0 or more", loss.compactness_weight),
         (0 <= loss.separateness_weight < inf, "loss.separateness_weight", "0 or more", loss.separateness_weight),
         (0 <= loss.margin < inf, "loss.margin", "0 or more", loss.margin),
@@ -186,7 +191,7 @@ def check_config(config: TrainConfig, origin: str) -> None:
         ),
         (min(pseudo.speeds, default=0) >= 2, "pseudo_anomalies.speeds", "whole numbers from 2 on", list(pseudo.speeds)),
         (0 <= pseudo.box_share <= 1, "pseudo_anomalies.box_share", "between 0 and 1", pseudo.box_share),
-        (config.seed >= 0, "seed", "0 or more", config.seed),
+        (0 <= config.seed < 2**63, "seed", "0 or more, below 2^63", config.seed),
     ]
     for is_valid, key, expected, got in checks:
         if not is_valid:

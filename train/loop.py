@@ -26,6 +26,8 @@ from train.data import Footage, Windows, cache_footage
 from train.losses import Losses, mnad_losses
 from train.memory import memory_health
 from train.models import Mnad, build_model
+from train.outlook import PACE_STEPS, tell_pace, warn_of_another_horizon
+from train.precision import warn_of_slow_precision
 from train.run_folder import check_begun_as, check_clips, claimed
 from train.starting_point import StartingPoint
 
@@ -36,13 +38,19 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Training:
-    """Everything that changes while training. `items` is (M, D), or None for the model without memory."""
+    """Everything that changes while training.
+
+    Attributes:
+        items: (M, D), or None for the model without memory.
+        is_paced: whether the log has said how long an epoch takes, where no bar shows it.
+    """
 
     model: Mnad
     items: Tensor | None
     optimiser: torch.optim.Adam
     epoch: int = 0
     best_loss: float = float("inf")
+    is_paced: bool = False
 
 
 def train(config: TrainConfig, data: str, out: Path, *, resume: bool = False, start: StartingPoint | None = None) -> None:
@@ -66,7 +74,9 @@ def train(config: TrainConfig, data: str, out: Path, *, resume: bool = False, st
 
 def _train(config: TrainConfig, data: str, out: Path, resume: bool, start: StartingPoint | None) -> None:
     check_begun_as(config, data, out, resume=resume)
+    warn_of_slow_precision(config)
     footage = cache_footage(data, config.input, config.data, out / "cache")
+    warn_of_another_horizon(config, footage.fps)
     windows = Windows(footage.training, config.input, config.pseudo_anomalies)
     held_out = Windows(footage.held_out, config.input)
     if len(windows) < 2:
@@ -115,6 +125,7 @@ def _train_epoch(training: Training, windows: Windows, config: TrainConfig, epoc
     claims = torch.zeros(config.memory.items)
     steps = -(-len(windows) // size)
     bar = tqdm(windows.batches(size, order), total=steps, desc=f"epoch {epoch + 1}/{config.optimiser.epochs}", unit="step", disable=None)
+    started = monotonic()
     for step, (clip, target) in enumerate(bar):
         rate = _learning_rate(config, epoch + step / steps)
         for group in training.optimiser.param_groups:
@@ -127,6 +138,9 @@ def _train_epoch(training: Training, windows: Windows, config: TrainConfig, epoc
         if training.items is not None:
             claims += _claims(query, training.items)
             training.items = memory.write(query, training.items, config.memory.write_scale)
+        if bar.disable and not training.is_paced and step + 1 == PACE_STEPS < steps:
+            tell_pace(monotonic() - started, steps, config.optimiser.epochs - epoch)
+            training.is_paced = True
         bar.set_postfix(loss=f"{sums['loss'] / (step + 1):.4f}", lr=f"{rate:.1e}")
     metrics: dict[str, Any] = {"epoch": epoch + 1, "learning_rate": rate}
     metrics |= {name: value / (step + 1) for name, value in sums.items()}

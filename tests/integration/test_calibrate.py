@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edge_runtime.bundle import Bundle
+from tests.kit.changed_bundles import rewrite_manifest
 from tests.kit.commands import Finished, error_of, run_module
 from tests.kit.drawn_footage import draw, write_clip, write_video
 
@@ -51,6 +53,15 @@ def test_a_rate_near_the_models_is_taken(toy: Toy) -> None:
     assert "the bundle's were 10, they will be 12" in finished.out
 
 
+def test_a_clip_that_the_model_was_trained_on_is_warned_of(toy: Toy) -> None:
+    bundle = toy("one_pool")
+    rewrite_manifest(bundle.path, replace(bundle.manifest, provenance={"training_clips": ["synthetic-00"]}))
+    finished = calibrate(bundle, "--data", normal_footage(10))
+    assert finished.code == 0, finished.err
+    [warning] = [line for line in finished.err.splitlines() if line.startswith("warning: ")]
+    assert "trained on clips named like synthetic-00." in warning
+
+
 def test_another_rate_has_to_be_said_each_time_and_is_warned_of(toy: Toy) -> None:
     bundle = toy("one_pool")
     finished = calibrate(bundle, "--data", normal_footage(14), "--fps", 14)
@@ -64,6 +75,15 @@ def test_another_rate_has_to_be_said_each_time_and_is_warned_of(toy: Toy) -> Non
     back = calibrate(bundle, "--data", normal_footage(10))
     assert back.code == 0 and "warning" not in back.err, back.err
     assert manifest_of(bundle)["fps"] == 10
+
+
+def test_the_default_is_the_bundle_of_the_environment(toy: Toy, tmp_path: Path) -> None:
+    bundle = toy("one_pool")
+    before = manifest_of(bundle)
+    finished = run_module("calibration", "--data", normal_footage(10), cwd=tmp_path, variables={"EDGE_BUNDLE": str(bundle.path)})
+    assert finished.code == 0, finished.err
+    assert manifest_of(bundle) != before
+    assert "bundle: " in error_of(run_module("calibration", "--data", normal_footage(10), cwd=tmp_path))
 
 
 @pytest.mark.parametrize("fps", ["0", "-10", "nan", "inf"])

@@ -190,6 +190,7 @@ def test_the_command_prints_a_table_and_leaves_the_figures(tmp_path: Path) -> No
     finished = run_module("calibration.compare", BUNDLE, "--data", NORMAL, "--clips", "synthetic-01", "--rounds", 1, "--out", out)
     assert finished.code == 0, finished.err
     assert all(kind in finished.out for kind in KINDS)
+    assert f"warning: trained or calibrated with clips named like these: {BUNDLE} with synthetic-01." in finished.err
     facts = json.loads(out.read_text(encoding="utf-8"))
     assert facts["kinds"][str(BUNDLE)].keys() == KINDS and facts["settings"]["rounds"] == 1
 
@@ -200,7 +201,10 @@ def test_the_command_prints_a_table_and_leaves_the_figures(tmp_path: Path) -> No
         (["--clips", "elsewhere"], "--clips: expected some of"),
         (["--rounds", "0"], "rounds: expected 1 or more, got 0"),
         (["--seed", "-1"], "seed: expected 0 or more, got -1"),
-        (["--seconds", "0"], "seconds of each clip: expected a number above 0, got 0"),
+        (["--seconds", "0"], "seconds of each clip: expected 6 to 86400, got 0"),
+        (["--seconds", "0.001"], "seconds of each clip: expected 6 to 86400, got 0.001"),
+        (["--seconds", "1e300"], "seconds of each clip: expected 6 to 86400, got 1e+300"),
+        (["--seconds", "nan"], "seconds of each clip: expected 6 to 86400, got nan"),
         (["--precision", "int4"], "int4"),
     ],
 )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import asdict, replace
 from math import isfinite
@@ -11,10 +12,11 @@ import pytest
 import torch
 
 import train.loop
+import train.precision
 from edge_runtime.errors import ConfigError
 from edge_runtime.preprocess import InputSpec
 from train.checkpoint import Checkpoint, load_checkpoint
-from train.config import MemoryConfig, ModelConfig, OptimiserConfig, PseudoAnomalyConfig, TrainConfig
+from train.config import DataConfig, MemoryConfig, ModelConfig, OptimiserConfig, PseudoAnomalyConfig, TrainConfig
 from train.loop import predict
 from train.loop import train as run_training
 from train.models import build_model
@@ -166,6 +168,27 @@ def test_bf16_trains_with_memory_and_weights_in_float32(tmp_path: Path) -> None:
     best = load_checkpoint(tmp_path / "run" / "best.safetensors")
     floats = {name: tensor.dtype for name, tensor in best.tensors.items() if tensor.is_floating_point()}
     assert set(floats.values()) == {torch.float32}
+
+
+def test_without_a_terminal_the_pace_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "train")
+    longer = DATA.replace("frames=30", "frames=90")  # 43 steps
+    run_training(replace(CONFIG, optimiser=replace(CONFIG.optimiser, epochs=2)), longer, tmp_path / "run")
+    [pace] = [message for message in caplog.messages if "pace" in message]
+    assert re.fullmatch(r"at the pace of the first 20 steps an epoch takes about \d+ s, the 2 to come \d+ s", pace)
+    assert caplog.messages.index(pace) < caplog.messages.index(next(m for m in caplog.messages if m.startswith("epoch 1 of 2")))
+
+
+def test_footage_of_another_rate_than_the_configurations_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run_training(replace(_one_epoch(), data=DataConfig(fps=5.0)), DATA, tmp_path / "run")
+    [said] = [message for message in caplog.messages if "frames per second" in message]
+    assert "the footage has 15 frames per second, the configuration is for 5" in said
+
+
+def test_bf16_is_warned_of_where_it_is_slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(train.precision, "has_bf16_arithmetic", lambda: False)
+    run_training(_one_epoch(precision="bf16"), DATA, tmp_path / "run")
+    assert len([message for message in caplog.messages if "no bfloat16 arithmetic" in message]) == 1
 
 
 def test_bf16_really_computes_in_another_precision() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import sys
 from collections.abc import Callable
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     from edge_runtime.summary import Summary
 
 __all__ = ["main"]
-
-LEAST_FPS, MOST_FPS = 0.001, 1000.0  # of what a video can be written
 
 EPILOG = """examples:
   edge-run --source synthetic: --bundle bundles/synthetic-lite --out runs/demo --save-video
@@ -107,7 +104,8 @@ def _score(arguments: argparse.Namespace, signals: StopSignals) -> int:
         source = _open_source(arguments, bundle)
     service = Service()
     stream = detector.open_stream(arguments.stream or source.stream)
-    state = _open_state(arguments, bundle, stream)
+    with signals.interrupting():  # another run may have the memory, and is waited for
+        state = _open_state(arguments, bundle, stream)
     if arguments.update == "off":
         stream.bank.freeze()
         state = None  # nothing is learned; saved now, the state would stay frozen in every later run
@@ -150,10 +148,6 @@ def _check(arguments: argparse.Namespace) -> None:
     from edge_runtime.errors import ConfigError
 
     check_output_flags(arguments)
-    if arguments.fps is not None and (0 < arguments.fps < LEAST_FPS or MOST_FPS < arguments.fps < math.inf):
-        raise ConfigError(
-            f"--fps: expected {LEAST_FPS:g} to {MOST_FPS:g} frames per second, got {arguments.fps:g}. Say the rate, as in --fps 10."
-        )
     if arguments.max_frames is not None and arguments.max_frames < 1:
         raise ConfigError(f"--max-frames: expected 1 or more, got {arguments.max_frames}.")
 

@@ -6,7 +6,6 @@ network, or the built-in synthetic scene.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -25,6 +24,7 @@ __all__ = ["BREAKING_EVENTS", "DAMAGED", "LiveSource", "Source", "SourceHealth",
 BREAKING_EVENTS = ("source_lost", "picture_frozen", "filler")
 # Why a frame carries a gap, on a bad line every few seconds: the window is emptied, an open alarm goes on.
 DAMAGED = "damaged pictures"
+LEAST_FPS, MOST_FPS = 0.001, 1000.0
 
 
 class Source(Protocol):
@@ -135,13 +135,13 @@ def open_source(
 
     Raises:
         SourceOpenError: nothing there, nothing readable in it, or no such camera.
-        ConfigError: fps missing or not positive, an option that this source does not have.
+        ConfigError: fps missing, or one that no footage has, an option that this source does not have.
         BackendUnavailable: this OpenCV cannot open such a camera.
     """
     for rate in (fps, default_fps):
-        if rate is not None and not 0 < rate < math.inf:
+        if rate is not None and not LEAST_FPS <= rate <= MOST_FPS:
             raise ConfigError(
-                f"fps: expected a positive number of frames per second, got {rate}. Say the rate of the footage, as in --fps 10"
+                f"fps: expected {LEAST_FPS:g} to {MOST_FPS:g} frames per second, got {rate:g}. Say the rate of the footage, as in --fps 10"
             )
     if stream is not None and not stream.isprintable():
         raise ConfigError(f"stream: expected a name of letters that can be printed, got {stream!r}. Choose another, as in --stream gate")

@@ -223,6 +223,7 @@ def test_dark_and_still_footage_is_warned_about(tmp_path: Path) -> None:
     [
         (("--source", "nowhere.mp4"), "nowhere.mp4: expected"),
         (("--source", SCENE, "--minutes", 0), "--minutes: expected"),
+        (("--source", SCENE, "--fps", 1e-300), "fps: expected 0.001 to 1000 frames per second, got 1e-300"),
         (("--camera", 97), "found none. List them"),
     ],
 )

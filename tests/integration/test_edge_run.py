@@ -503,4 +503,4 @@ def test_scores_may_lie_beside_the_footage_and_pictures_below_it(one_pool: Path,
 @pytest.mark.parametrize("fps", ["1e-300", "1e300"])
 def test_a_rate_that_no_video_has_is_refused(fps: str, one_pool: Path, tmp_path: Path) -> None:
     message = error_of(edge_run("--bundle", one_pool, "--source", SCENE, "--fps", fps, "--out", tmp_path / "out", "--save-video"))
-    assert message.startswith("--fps: expected 0.001 to 1000 frames per second, got ")
+    assert message.startswith("fps: expected 0.001 to 1000 frames per second, got ")

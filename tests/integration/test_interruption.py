@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -121,3 +122,18 @@ def test_what_a_killed_run_left_half_written_goes_with_the_next(toy_originals: d
     assert [name for name in os.listdir(tmp_path) if name.startswith(".annotated.")]
     assert edge_run(*arguments).code == 0
     assert sorted(os.listdir(tmp_path)) == ["scores.jsonl", "summary.json"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_who_waits_for_the_memory_of_another_run_is_interrupted_at_once(
+    number: signal.Signals, toy_originals: dict[str, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "state").mkdir()
+    with open(tmp_path / "state" / "synthetic.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        run = ("--bundle", toy_originals["one_pool"], "--source", scene(ROUND), "--state", tmp_path / "state", "--out", tmp_path / "out")
+        with start(*run) as process:
+            wait_for(process, "another process learns into it; it is waited for, 30 s at most")
+            process.send_signal(number)
+            out, err = process.communicate(timeout=10)
+    assert (process.returncode, out, err) == (130, "", "interrupted\n")

@@ -160,7 +160,7 @@ def test_a_flag_that_cannot_be(arguments: tuple[str, ...], parts: tuple[str, ...
 @pytest.mark.parametrize("source", [scene(5), "rtsp://127.0.0.1:1/stream"])
 def test_no_rate_at_all_is_not_taken_for_the_bundles(source: str, toy_originals: dict[str, Path]) -> None:
     finished = edge_run("--bundle", toy_originals["one_pool"], "--source", source, "--fps", 0)
-    assert_says(finished, "fps", "a positive number", "got 0")
+    assert_says(finished, "fps", "0.001 to 1000 frames per second", "got 0")
 
 
 def test_an_empty_address_in_the_environment_is_none(toy_originals: dict[str, Path]) -> None:

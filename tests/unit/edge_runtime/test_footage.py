@@ -178,7 +178,7 @@ def test_a_folder_whose_name_looks_like_a_wildcard_is_a_folder(tmp_path: Path) -
 @pytest.mark.parametrize("fps", [None, 0, -1, float("nan"), float("inf")])
 def test_images_need_a_frame_rate(fps: float | None, tmp_path: Path) -> None:
     put_image(tmp_path / "0.png", 0)
-    with pytest.raises(ConfigError, match=r"expected a (frame rate|positive number of frames per second).*--fps 10"):
+    with pytest.raises(ConfigError, match=r"expected (a frame rate|0\.001 to 1000 frames per second).*--fps 10"):
         open_source(str(tmp_path), fps=fps)
 
 

@@ -73,5 +73,8 @@ def _machine() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    bundles = {SYNTHETIC: _rows(SYNTHETIC, f"synthetic:?seed=0&frames={FRAMES}"), PED2: _rows(PED2, str(Path(os.environ["PED2_DIR"], CLIP)))}
+    bundles = {
+        SYNTHETIC: _rows(SYNTHETIC, f"synthetic:?seed=0&frames={FRAMES}"),
+        PED2: _rows(PED2, str(Path(os.environ["PED2_DIR"], CLIP))),
+    }
     GOLDEN.write_text(json.dumps({"machine": _machine(), "bundles": bundles}, indent=1) + "\n", encoding="utf-8")

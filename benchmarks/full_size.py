@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_runtime.bundle import Bundle
-from edge_runtime.manifest import (
+from edge_runtime.bundle.manifest import (
     SCHEMA,
     FastGraphs,
     FileSpec,
@@ -22,7 +22,7 @@ from edge_runtime.manifest import (
     TensorSpec,
     UpdateSpec,
 )
-from edge_runtime.manifest_file import encode_manifest
+from edge_runtime.bundle.manifest_file import encode_manifest
 from edge_runtime.preprocess import InputSpec
 from edge_runtime.score_scale import ScoreScale, Threshold
 
@@ -50,7 +50,9 @@ def random_model(seed: int = 0, *, side: int = FULL_SIZE.height, width: int = 64
     return model.eval()
 
 
-def full_size_bundle(model: MnadPrediction, folder: Path, precisions: Sequence[str] = ("fp32",), *, has_fast_graphs: bool = False) -> Bundle:
+def full_size_bundle(
+    model: MnadPrediction, folder: Path, precisions: Sequence[str] = ("fp32",), *, has_fast_graphs: bool = False
+) -> Bundle:
     """Export the network into a bundle whose gate lets every frame pass; with fast graphs it is what `make bundle` would write."""
     import safetensors.torch
     import torch

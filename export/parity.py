@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from edge_runtime.bundle import Bundle
+from edge_runtime.bundle.manifest import FastGraphs, Precision
 from edge_runtime.errors import BundleError
 from edge_runtime.graphs.onnxruntime import OnnxRuntimeGraph
-from edge_runtime.manifest import FastGraphs, Precision
 from export.split import DecoderGraph, scores
 from train.data import Batch
 from train.loop import forward

@@ -51,7 +51,7 @@ def _assert_as_before(bundle: str, source: str) -> None:
 
 def _rows(bundle: str, source: str) -> list[dict[str, Any]]:
     """What a row of scores.jsonl says of each scored frame, but for clocks."""
-    from edge_runtime.sinks.rows import score_row
+    from edge_runtime.sinks.tables.rows import score_row
 
     rows = []
     with Detector.open(Bundle.load(f"bundles/{bundle}"), device="cpu", precision="fp32") as detector:

@@ -88,7 +88,7 @@ help:
 # Without a GPU it is TensorRT-RTX that builds engines, so that is what comes to a machine that has no TensorRT and is no Jetson.
 # That none is there is no error then; where it stays one, the builder says so.
 .venv/tensorrt: .venv/ready
-	@$(run_bin)/python -m export.tensorrt_library 2>/dev/null || test -n '$(JETSON)' || { echo 'installing TensorRT-RTX (95 MB)'; \
+	@$(run_bin)/python -m export.engine.which_tensorrt 2>/dev/null || test -n '$(JETSON)' || { echo 'installing TensorRT-RTX (95 MB)'; \
 	  $(run_bin)/pip install -q $(PIP_FLAGS) --disable-pip-version-check tensorrt-rtx-cu13; }
 	@touch $@
 

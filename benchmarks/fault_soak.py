@@ -21,13 +21,13 @@ import numpy as np
 from benchmarks.rows import Row
 from edge_runtime.detector import Detector
 from edge_runtime.frames import Frame
-from edge_runtime.pipeline import Pipeline
+from edge_runtime.run.pipeline import Pipeline
+from edge_runtime.run.state import StateStore
+from edge_runtime.run.summary import Progress, Summary
 from edge_runtime.score import Event, Score
-from edge_runtime.sinks.jsonl import JsonLinesSink, read_scores
+from edge_runtime.sinks.tables.jsonl import JsonLinesSink, read_scores
 from edge_runtime.sources.address import CameraOptions
-from edge_runtime.sources.camera import CameraSource
-from edge_runtime.state import StateStore
-from edge_runtime.summary import Progress, Summary
+from edge_runtime.sources.cameras.camera import CameraSource
 from tests.kit.cameras import Proxy, RtspCamera
 from tests.kit.drawn_footage import Reel, draw, number_in, write_reel
 from tests.kit.toy_bundles import TOYS

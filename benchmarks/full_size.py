@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_runtime.bundle import Bundle
-from edge_runtime.manifest import (
+from edge_runtime.bundle.manifest import (
     SCHEMA,
     FastGraphs,
     FileSpec,
@@ -22,7 +22,7 @@ from edge_runtime.manifest import (
     TensorSpec,
     UpdateSpec,
 )
-from edge_runtime.manifest_file import encode_manifest
+from edge_runtime.bundle.manifest_file import encode_manifest
 from edge_runtime.preprocess import InputSpec
 from edge_runtime.score_scale import ScoreScale, Threshold
 

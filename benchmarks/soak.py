@@ -12,11 +12,11 @@ from benchmarks.rows import Row
 from edge_runtime.bundle import Bundle
 from edge_runtime.detector import Detector
 from edge_runtime.errors import ConfigError
-from edge_runtime.pipeline import Pipeline
-from edge_runtime.sinks.jsonl import JsonLinesSink
+from edge_runtime.run.pipeline import Pipeline
+from edge_runtime.run.state import StateStore
+from edge_runtime.run.summary import Progress
+from edge_runtime.sinks.tables.jsonl import JsonLinesSink
 from edge_runtime.sources import open_source
-from edge_runtime.state import StateStore
-from edge_runtime.summary import Progress
 
 __all__ = ["measure"]
 

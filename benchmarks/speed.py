@@ -21,11 +21,11 @@ from benchmarks.rows import Row
 from edge_runtime.bundle import Bundle
 from edge_runtime.detector import Detector
 from edge_runtime.frames import Frame
-from edge_runtime.opencv import opencv
-from edge_runtime.pipeline import Pipeline
+from edge_runtime.optional.opencv import opencv
 from edge_runtime.preprocess import preprocess
+from edge_runtime.run.pipeline import Pipeline
 from edge_runtime.score import Latency, Score
-from edge_runtime.sinks.jsonl import JsonLinesSink
+from edge_runtime.sinks.tables.jsonl import JsonLinesSink
 from edge_runtime.sources import open_source
 from export.parity import parity
 from export.split import scores

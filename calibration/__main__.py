@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from calibration.clips import NormalClip
-    from edge_runtime.manifest import Manifest
+    from edge_runtime.bundle.manifest import Manifest
 
 
 def main() -> int:
@@ -46,8 +46,8 @@ def _calibrate(arguments: argparse.Namespace) -> int:
     from calibration.score import CalibrationSettings, calibrate
     from calibration.seen_clips import warn_before_calibration
     from edge_runtime.bundle import Bundle
+    from edge_runtime.bundle.manifest_file import encode_manifest, parse_manifest
     from edge_runtime.files import write_atomically
-    from edge_runtime.manifest_file import encode_manifest, parse_manifest
     from edge_runtime.sources.footage import agree_on_rate
 
     if arguments.fps is not None and not 0 < arguments.fps < float("inf"):
@@ -88,7 +88,7 @@ def _rate_of(clips: Sequence[NormalClip], arguments: argparse.Namespace, bundle_
         ConfigError: `--fps` says another one than the footage; or the model has not learned what motion looks like at this rate.
     """
     from calibration.clips import frame_rate
-    from edge_runtime.rate_watch import holds_at
+    from edge_runtime.run.rate_watch import holds_at
     from edge_runtime.sources.footage import agree_on_rate
 
     wished = arguments.fps

@@ -11,15 +11,15 @@ from typing import TypeVar
 import numpy as np
 
 from calibration.clips import NormalClip, check_clips, read_frames
-from calibration.pseudo_anomalies import add_fast_forwards
+from calibration.fast_forwards import add_fast_forwards
 from calibration.replays import evaluate_replays, score_clips
-from edge_runtime.alarms import count_alarms
 from edge_runtime.bundle import Bundle
+from edge_runtime.bundle.manifest import GateSpec, Manifest, Precision
 from edge_runtime.errors import ConfigError
 from edge_runtime.evaluation.scoring import Runs, warn_of_short_clips
 from edge_runtime.frames import Frame
-from edge_runtime.manifest import GateSpec, Manifest, Precision
 from edge_runtime.preprocess import InputSpec, fit
+from edge_runtime.run.alarms import count_alarms
 from edge_runtime.score import Score
 from edge_runtime.score_scale import TAIL_PROBABILITY, ScoreScale, Threshold, oddness, smooth
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from calibration.clips import NormalClip
-from edge_runtime.manifest import Manifest
+from edge_runtime.bundle.manifest import Manifest
 
 __all__ = ["seen_in_training", "warn_before_calibration", "warn_before_comparison"]
 

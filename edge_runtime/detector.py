@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from edge_runtime.bundle import Bundle
-from edge_runtime.engines import FLAVOURS
+from edge_runtime.bundle.engines import FLAVOURS
 from edge_runtime.errors import BackendError, ConfigError
 from edge_runtime.frames import Frame
 from edge_runtime.score import Latency, Score

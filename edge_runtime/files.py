@@ -20,8 +20,8 @@ from pathlib import Path
 from edge_runtime.errors import SinkError
 
 __all__ = [
-    "claimed",
     "held",
+    "locked",
     "move_into_place",
     "path_beside",
     "remove_leftover_folders",
@@ -54,7 +54,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     beside = path_beside(path)
     try:
-        with claimed(beside):
+        with locked(beside):
             yield beside
             move_into_place(beside, path)
     except OSError as error:
@@ -107,7 +107,7 @@ def remove_leftovers(path: Path) -> None:
     leftover = re.compile(rf"\.{re.escape(path.stem)}\.[0-9a-f]{{8}}{re.escape(path.suffix)}")
     with suppress(OSError):
         for beside in [entry for entry in path.parent.iterdir() if leftover.fullmatch(entry.name)]:
-            _remove_unclaimed(beside)
+            _remove_unlocked(beside)
 
 
 @contextmanager
@@ -132,7 +132,7 @@ def path_beside(path: Path) -> Path:
 
 
 @contextmanager
-def claimed(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Create an empty file that `remove_leftovers` leaves alone until the end, or until this process dies.
 
     For who writes to a `path_beside` that others may look for.
@@ -167,7 +167,7 @@ def unwritable(path: Path, error: Exception, *, what: str = "file") -> SinkError
     return SinkError(f"{path}: expected to write this {what}, got '{reason}'. {remedy}")
 
 
-def _remove_unclaimed(path: Path) -> None:
+def _remove_unlocked(path: Path) -> None:
     with suppress(OSError), open(path, "r+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         path.unlink()

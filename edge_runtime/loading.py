@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edge_runtime.bundle import Bundle
+from edge_runtime.bundle.engines import FLAVOURS, PARTS, Engine, EngineMachine, engines_there, find_engine, make_command
+from edge_runtime.bundle.manifest import FastGraphs, GraphSpec, Precision
 from edge_runtime.detector import BACKENDS, DEVICES, Device, Graph
-from edge_runtime.devices.gpu import Gpu, find_gpu
-from edge_runtime.engines import FLAVOURS, PARTS, Engine, EngineMachine, engines_there, find_engine, make_command
+from edge_runtime.devices.gpu import FoundGpu, find_gpu
 from edge_runtime.errors import BackendError, BackendUnavailable, BundleError, EngineMismatch
-from edge_runtime.manifest import FastGraphs, GraphSpec, Precision
 
 if TYPE_CHECKING:
     from edge_runtime.devices.cuda.device import CudaDevice
@@ -102,7 +102,7 @@ def cpu_graphs(precision: Precision) -> Precision | FastGraphs:
     return precision.fast if precision.fast is not None and platform.machine().lower() in X86_64 else precision
 
 
-def _ways(bundle: Bundle, backend: str, device: str, gpu: Gpu | None) -> list[tuple[str, str]]:
+def _ways(bundle: Bundle, backend: str, device: str, gpu: FoundGpu | None) -> list[tuple[str, str]]:
     """Backends and devices that may do, the best first; none of those where no engine is there, unless it was named."""
     wanted = [way for way in WAYS if backend in ("auto", way[0]) and device in ("auto", way[1])]
     if not wanted:
@@ -116,7 +116,7 @@ def _ways(bundle: Bundle, backend: str, device: str, gpu: Gpu | None) -> list[tu
     return [way for way in ways if way[0] in (backend, "onnxruntime") or engines_there(bundle, way[0])]
 
 
-def _load(bundle: Bundle, backend: str, device: str, precision: str, gpu: Gpu | None, threads: int | None) -> Loaded:
+def _load(bundle: Bundle, backend: str, device: str, precision: str, gpu: FoundGpu | None, threads: int | None) -> Loaded:
     if device == "cpu":
         return _load_on_cpu(bundle, precision, threads)
     if backend == "onnxruntime":
@@ -158,7 +158,7 @@ def _load_on_gpu(bundle: Bundle, precision: str) -> Loaded:
         return Loaded(precision, "onnxruntime", encoder, decoder, device, _largest_batch(specs))
 
 
-def _load_engine(bundle: Bundle, flavour: str, precision: str, gpu: Gpu) -> Loaded:
+def _load_engine(bundle: Bundle, flavour: str, precision: str, gpu: FoundGpu) -> Loaded:
     from edge_runtime.graphs.tensorrt import ALIGNMENT, TensorRtGraph
     from edge_runtime.graphs.tensorrt_library import load_flavour
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_runtime.errors import ShapeError
-from edge_runtime.opencv import opencv
+from edge_runtime.optional.opencv import opencv
 
 __all__ = ["InputSpec", "check_frame", "fit", "preprocess"]
 

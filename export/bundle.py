@@ -21,10 +21,21 @@ from torch import Tensor
 from calibration.clips import NormalClip
 from calibration.score import CalibrationSettings, calibrate
 from edge_runtime.bundle import Bundle
+from edge_runtime.bundle.manifest import (
+    SCHEMA,
+    FastGraphs,
+    FileSpec,
+    GateSpec,
+    GraphSpec,
+    Manifest,
+    ModelSpec,
+    PoolSpec,
+    Precision,
+    UpdateSpec,
+)
+from edge_runtime.bundle.manifest_file import encode_manifest
 from edge_runtime.errors import ConfigError
 from edge_runtime.graphs.onnxruntime_session import load_onnxruntime
-from edge_runtime.manifest import SCHEMA, FastGraphs, FileSpec, GateSpec, GraphSpec, Manifest, ModelSpec, PoolSpec, Precision, UpdateSpec
-from edge_runtime.manifest_file import encode_manifest
 from edge_runtime.score_scale import ScoreScale, Threshold
 from export.bundle_folder import remove_killed_exports, work_folder
 from export.fast_convolutions import speed_up

@@ -12,7 +12,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from edge_runtime.manifest import GraphSpec, TensorSpec
+from edge_runtime.bundle.manifest import GraphSpec, TensorSpec
 from export.precision import halve
 
 __all__ = ["IR_VERSION", "OPSET", "export_graph"]

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from edge_runtime.bundle import Bundle
+from edge_runtime.bundle.manifest import FastGraphs, Precision
 from edge_runtime.errors import BundleError
 from edge_runtime.graphs.onnxruntime import OnnxRuntimeGraph
-from edge_runtime.manifest import FastGraphs, Precision
 from export.split import scores
 from train import memory
 from train.models import Mnad

@@ -25,8 +25,8 @@ from edge_runtime.errors import ConfigError, SourceError
 from edge_runtime.files import remove_leftovers, replacing, unwritable, write_atomically
 from edge_runtime.preprocess import InputSpec, fit
 from edge_runtime.sources import Source, clip_uris, open_source
-from edge_runtime.sources.clips import list_clips
 from edge_runtime.sources.footage import agree_on_rate
+from edge_runtime.sources.footage.clips import list_clips
 from train.config import DataConfig, PseudoAnomalyConfig
 from train.pseudo_anomalies import quicken_some
 

@@ -9,9 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edge_runtime.claims import claimed_folder
 from edge_runtime.errors import ConfigError
 from edge_runtime.files import remove_leftovers
+from edge_runtime.locks import locked_folder
 from train.config import TrainConfig, parse_config
 from train.data import Segment, is_same_place
 
@@ -30,7 +30,7 @@ def claimed(out: Path) -> Iterator[None]:
         ConfigError: another training writes there.
         SinkError: the folder cannot be made or written.
     """
-    with claimed_folder(out):
+    with locked_folder(out):
         for name in REPLACED:
             remove_leftovers(out / name)
         yield

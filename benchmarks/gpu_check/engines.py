@@ -9,9 +9,9 @@ from benchmarks.gpu_check.model import PRECISION, bundle_in
 from benchmarks.gpu_check.settings import Settings
 from edge_runtime.devices.gpu import find_gpu
 from edge_runtime.errors import EngineMismatch
-from export.build_choice import EngineSettings
-from export.engine_build import EngineBuild, make_engine
-from export.tensorrt_library import load_library
+from export.engine.build import EngineBuild, make_engine
+from export.engine.build_choice import EngineSettings
+from export.engine.which_tensorrt import load_library
 
 __all__ = ["measure"]
 

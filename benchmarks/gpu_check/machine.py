@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.gpu_check.packages import ESSENTIAL, OPTIONAL, version_of
 from benchmarks.rows import machine
 from edge_runtime.devices.cuda.compilation import find_nvcc
-from edge_runtime.devices.gpu import Gpu
+from edge_runtime.devices.gpu import FoundGpu
 
 __all__ = ["facts_of"]
 
@@ -30,7 +30,7 @@ NVIDIA_SMI = {
 }
 
 
-def facts_of(gpu: Gpu) -> dict[str, Any]:
+def facts_of(gpu: FoundGpu) -> dict[str, Any]:
     """For the results file; what nothing here can tell is left out."""
     return {
         "gpu": {"name": gpu.name, "sm": gpu.sm, **_nvidia_smi(), **_jetson()},

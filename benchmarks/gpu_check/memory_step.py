@@ -16,9 +16,9 @@ from benchmarks.gpu_check.capture import captured
 from benchmarks.gpu_check.findings import Findings
 from benchmarks.gpu_check.settings import Settings
 from edge_runtime.bundle import Bundle
+from edge_runtime.bundle.manifest import FileSpec, TensorSpec
 from edge_runtime.devices.cuda.device import CudaDevice
 from edge_runtime.errors import BackendError
-from edge_runtime.manifest import FileSpec, TensorSpec
 from edge_runtime.stream import Arrays
 
 __all__ = ["measure", "pool_bundle", "unit_rows"]

@@ -51,10 +51,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from edge_runtime.claims import claimed_folder
+    from edge_runtime.locks import locked_folder
 
     body: Callable[[argparse.Namespace], int] = arguments.body
-    with claimed_folder(arguments.out):
+    with locked_folder(arguments.out):
         return body(arguments)
 
 
@@ -63,7 +63,7 @@ def _accuracy(arguments: argparse.Namespace) -> int:
     from edge_runtime.report.accuracy import measure_accuracy
 
     if arguments.plot:
-        from edge_runtime.plotting import figure_class
+        from edge_runtime.optional.plotting import figure_class
 
         figure_class()  # said before the clips are scored, not after
     report = measure_accuracy(

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING
 from edge_runtime.commands import EXIT_INTERRUPTED, run_command, set_up_logging
 from edge_runtime.commands.backend_flags import add_backend_flags
 from edge_runtime.commands.camera_flags import add_camera_flags, camera_options, source_uri
-from edge_runtime.commands.output_flags import add_output_flags, check_output_flags, claimed_output, open_sinks
+from edge_runtime.commands.output_flags import add_output_flags, check_output_flags, locked_output, open_sinks
 from edge_runtime.commands.signals import StopSignals
 
 if TYPE_CHECKING:
     from edge_runtime.bundle import Bundle
     from edge_runtime.detector import Detector
     from edge_runtime.errors import SinkError
-    from edge_runtime.pipeline import Pipeline
+    from edge_runtime.run.pipeline import Pipeline
+    from edge_runtime.run.state import StateStore
+    from edge_runtime.run.summary import Summary
     from edge_runtime.sources import Source
-    from edge_runtime.state import StateStore
     from edge_runtime.stream import Stream
-    from edge_runtime.summary import Summary
 
 __all__ = ["main"]
 
@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(arguments: argparse.Namespace) -> int:
     signals = StopSignals()
     _check(arguments)
-    with claimed_output(arguments):
+    with locked_output(arguments):
         return _score(arguments, signals)
 
 
@@ -87,8 +87,8 @@ def _score(arguments: argparse.Namespace, signals: StopSignals) -> int:
     from edge_runtime.commands.progress import LiveProgress
     from edge_runtime.detector import Detector
     from edge_runtime.errors import SinkError
-    from edge_runtime.pipeline import Pipeline
-    from edge_runtime.service import Service
+    from edge_runtime.run.pipeline import Pipeline
+    from edge_runtime.run.service import Service
 
     bundle = Bundle.load(arguments.bundle)
     detector = Detector.open(
@@ -153,7 +153,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _open_source(arguments: argparse.Namespace, bundle: Bundle) -> Source:
-    from edge_runtime.rate_watch import holds_at
+    from edge_runtime.run.rate_watch import holds_at
     from edge_runtime.sources import open_source
     from edge_runtime.sources.address import is_live
 
@@ -180,13 +180,13 @@ def _rate_remedy(source: Source, wished_fps: float | None, calibrated: float) ->
 
 
 def _open_state(arguments: argparse.Namespace, bundle: Bundle, stream: Stream) -> StateStore | None:
-    from edge_runtime.state import StateStore
+    from edge_runtime.run.state import StateStore
 
     if arguments.state is None:
         return None
     state = StateStore(arguments.state, stream.name, bundle)
     if arguments.update == "on":
-        state.claim()
+        state.lock()
     if state.load(stream.bank):
         note = "; it is frozen: it drifted past its limit" if stream.bank.is_frozen else ""
         print(f"memory restored from {state.path}{note}", file=sys.stderr)
@@ -204,7 +204,7 @@ def _write_results(pipeline: Pipeline, arguments: argparse.Namespace) -> None:
     summary = msgspec.json.format(msgspec.json.encode(pipeline.summary()), indent=2)
     write_atomically(arguments.out / "summary.json", summary + b"\n")
     if arguments.timeline:
-        from edge_runtime.sinks.timeline import draw_timeline
+        from edge_runtime.sinks.tables.timeline import draw_timeline
 
         draw_timeline(arguments.out / "scores.jsonl", arguments.out / "timeline.png")
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from edge_runtime.sinks import Sink
     from edge_runtime.sources import Source
 
-__all__ = ["add_output_flags", "check_output_flags", "claimed_output", "open_sinks"]
+__all__ = ["add_output_flags", "check_output_flags", "locked_output", "open_sinks"]
 
 LEFT_BY_A_RUN = ("annotated.mp4", "timeline.png", "summary.json", "scores.csv")
 
@@ -44,30 +44,30 @@ def check_output_flags(arguments: argparse.Namespace) -> None:
     if (arguments.save_video or arguments.timeline or arguments.csv) and arguments.out is None:
         raise ConfigError("--save-video, --timeline and --csv: expected a folder to write to, got none. Say --out DIR.")
     if arguments.timeline:
-        from edge_runtime.plotting import figure_class
+        from edge_runtime.optional.plotting import figure_class
 
         figure_class()
 
 
 @contextmanager
-def claimed_output(arguments: argparse.Namespace) -> Iterator[None]:
+def locked_output(arguments: argparse.Namespace) -> Iterator[None]:
     """The folder of `--out`, if there is one, for this run alone.
 
     Raises:
         ConfigError: another run is writing there.
         SinkError: it cannot be made or written.
     """
-    from edge_runtime.claims import claimed_folder
+    from edge_runtime.locks import locked_folder
 
     if arguments.out is None:
         yield
         return
-    with claimed_folder(arguments.out):
+    with locked_folder(arguments.out):
         yield
 
 
 def open_sinks(arguments: argparse.Namespace, source: Source, stream: str) -> list[Sink]:
-    """The sinks that the flags name, in the order in which they are to be called; the folder of `--out` is claimed.
+    """The sinks that the flags name, in the order in which they are to be called; the folder of `--out` is locked.
 
     Raises:
         EdgeError: one of them cannot be opened; none stays open then.
@@ -145,37 +145,37 @@ def _beginning_at_once(arguments: argparse.Namespace) -> list[tuple[str, Callabl
 
 
 def _events(arguments: argparse.Namespace, source: Source) -> Sink:
-    from edge_runtime.sinks.event_clips import EventClipsSink
+    from edge_runtime.sinks.events.event_clips import EventClipsSink
 
     return EventClipsSink(arguments.events, source.fps or 10.0, capacity_mb=arguments.events_mb)
 
 
 def _video(out: Path, source: Source) -> Sink:
-    from edge_runtime.sinks.annotated_video import AnnotatedVideoSink
+    from edge_runtime.sinks.video.annotated_video import AnnotatedVideoSink
 
     return AnnotatedVideoSink(out / "annotated.mp4", source.fps or 10.0)
 
 
 def _mqtt(url: str, stream: str, state: Path | None) -> Sink:
-    from edge_runtime.sinks.mqtt import MqttSink
+    from edge_runtime.sinks.alerts.mqtt import MqttSink
 
     return MqttSink(url, stream, spool_dir=state)
 
 
 def _webhook(url: str) -> Sink:
-    from edge_runtime.sinks.webhook import WebhookSink
+    from edge_runtime.sinks.alerts.webhook import WebhookSink
 
     return WebhookSink(url)
 
 
 def _csv(out: Path) -> Sink:
-    from edge_runtime.sinks.csv_table import CsvSink
+    from edge_runtime.sinks.tables.csv_table import CsvSink
 
     return CsvSink(out / "scores.csv")
 
 
 def _scores(out: Path) -> Sink:
-    from edge_runtime.sinks.jsonl import JsonLinesSink
+    from edge_runtime.sinks.tables.jsonl import JsonLinesSink
 
     return JsonLinesSink(out / "scores.jsonl")
 

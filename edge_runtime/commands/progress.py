@@ -14,8 +14,8 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from edge_runtime.frames import Frame
+from edge_runtime.run.summary import Progress
 from edge_runtime.score import Event, Score
-from edge_runtime.summary import Progress
 
 __all__ = ["LiveProgress"]
 

@@ -6,20 +6,20 @@ import ctypes
 from ctypes import byref, c_int
 from dataclasses import dataclass
 
-__all__ = ["Gpu", "cuda_driver", "find_gpu"]
+__all__ = ["FoundGpu", "cuda_driver", "find_gpu"]
 
 COMPUTE_CAPABILITY_MAJOR, COMPUTE_CAPABILITY_MINOR = 75, 76  # CUdevice_attribute
 
 
 @dataclass(frozen=True)
-class Gpu:
+class FoundGpu:
     """The first GPU: its name, and its compute capability times ten."""
 
     name: str
     sm: int
 
 
-def find_gpu() -> Gpu | None:
+def find_gpu() -> FoundGpu | None:
     """The first GPU; None where there is no driver, or it does not answer."""
     cuda = cuda_driver()
     if cuda is None or cuda.cuInit(0):
@@ -32,7 +32,7 @@ def find_gpu() -> Gpu | None:
         or cuda.cuDeviceGetAttribute(byref(major), COMPUTE_CAPABILITY_MAJOR, device)
         or cuda.cuDeviceGetAttribute(byref(minor), COMPUTE_CAPABILITY_MINOR, device)
     )
-    return None if failed else Gpu(name.value.decode(errors="replace"), 10 * major.value + minor.value)
+    return None if failed else FoundGpu(name.value.decode(errors="replace"), 10 * major.value + minor.value)
 
 
 def cuda_driver() -> ctypes.CDLL | None:

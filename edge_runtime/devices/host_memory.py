@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_runtime.bundle import check_items
-from edge_runtime.manifest import Manifest, PoolSpec, UpdateSpec
+from edge_runtime.bundle.manifest import Manifest, PoolSpec, UpdateSpec
 from edge_runtime.stream import Arrays
 
 __all__ = ["HostBank", "largest_drift"]

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from edge_runtime.errors import ConfigError, SourceOpenError
-from edge_runtime.opencv import opencv
-from edge_runtime.sources.clips import Clip, list_clips
-from edge_runtime.sources.numbered_files import count_of, name_with
+from edge_runtime.optional.opencv import opencv
+from edge_runtime.sources.footage.clips import Clip, list_clips
+from edge_runtime.sources.footage.numbered_files import count_of, name_with
 
 __all__ = ["check_clips", "check_labels", "read_labels"]
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from edge_runtime.bundle import Bundle
+from edge_runtime.bundle.manifest import GraphSpec
 from edge_runtime.errors import BackendError
 from edge_runtime.graphs.onnxruntime_session import first_line, load_onnxruntime, open_session
 from edge_runtime.graphs.tensors import check_inputs, check_outputs
-from edge_runtime.manifest import GraphSpec
 from edge_runtime.stream import Arrays
 
 __all__ = ["OnnxRuntimeGraph"]

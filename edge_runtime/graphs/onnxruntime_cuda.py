@@ -16,11 +16,11 @@ from typing import Any
 from weakref import finalize
 
 from edge_runtime.bundle import Bundle
+from edge_runtime.bundle.manifest import GraphSpec
 from edge_runtime.devices.cuda.array import DeviceArray
 from edge_runtime.errors import BackendError, BackendUnavailable
 from edge_runtime.graphs.onnxruntime_session import first_line, load_onnxruntime, open_session
 from edge_runtime.graphs.tensors import BatchBuffers, Place, check_inputs
-from edge_runtime.manifest import GraphSpec
 from edge_runtime.stream import Arrays
 
 __all__ = ["OnnxRuntimeCudaGraph", "load_cuda_provider"]

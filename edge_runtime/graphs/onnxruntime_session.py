@@ -7,8 +7,8 @@ from types import ModuleType
 from typing import Any, cast
 
 from edge_runtime.bundle import Bundle
+from edge_runtime.bundle.manifest import GraphSpec, TensorSpec
 from edge_runtime.errors import BackendError, BackendUnavailable, BundleError
-from edge_runtime.manifest import GraphSpec, TensorSpec
 
 __all__ = ["first_line", "load_onnxruntime", "open_session"]
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import finalize
 
+from edge_runtime.bundle.manifest import GraphSpec, TensorSpec
 from edge_runtime.devices.cuda.array import DeviceArray
 from edge_runtime.errors import BackendError, BackendUnavailable, EngineMismatch
 from edge_runtime.graphs.tensorrt_library import Library, open_log
 from edge_runtime.graphs.tensors import BatchBuffers, Place, check_inputs, shape_at
-from edge_runtime.manifest import GraphSpec, TensorSpec
 from edge_runtime.stream import Arrays
 
 __all__ = ["ALIGNMENT", "Plan", "TensorRtGraph"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, cast
 
-from edge_runtime.engines import FLAVOURS
+from edge_runtime.bundle.engines import FLAVOURS
 from edge_runtime.errors import BackendUnavailable
 
 __all__ = ["Library", "TensorRtLog", "load_flavour", "open_log"]

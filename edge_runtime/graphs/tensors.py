@@ -6,9 +6,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from edge_runtime.bundle.manifest import GraphSpec, TensorSpec
 from edge_runtime.devices.cuda.array import DeviceArray
 from edge_runtime.errors import BackendError, ShapeError
-from edge_runtime.manifest import GraphSpec, TensorSpec
 from edge_runtime.stream import Arrays
 
 __all__ = ["BatchBuffers", "Place", "check_inputs", "check_outputs", "shape_at"]

@@ -12,8 +12,8 @@ import numpy as np
 
 from edge_runtime.errors import SinkError, SourceOpenError
 from edge_runtime.files import move_into_place, path_beside, unwritable
-from edge_runtime.opencv import opencv
-from edge_runtime.pyav import pyav
+from edge_runtime.optional.opencv import opencv
+from edge_runtime.optional.pyav import pyav
 
 __all__ = ["DEFAULT_CRF", "ClipFacts", "ClipFile", "read_facts"]
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import msgspec
 
-from edge_runtime.claims import claimed_folder
 from edge_runtime.errors import ConfigError, SinkError, SourceOpenError
 from edge_runtime.files import write_atomically
+from edge_runtime.locks import locked_folder
 from edge_runtime.recording.clip_file import read_facts
 from edge_runtime.recording.glance import Glance
 from edge_runtime.sources.footage import agree_on_rate
@@ -82,8 +82,8 @@ class RecordingFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._claim = ExitStack()
-        self._claim.enter_context(claimed_folder(path))
+        self._lock = ExitStack()
+        self._lock.enter_context(locked_folder(path))
         try:
             self._remove_leftovers()
             self.rows: list[ClipRow] = self._read_rows()
@@ -149,7 +149,7 @@ class RecordingFolder:
 
     def close(self) -> None:
         """Let others record here."""
-        self._claim.close()
+        self._lock.close()
 
     @property
     def _json(self) -> Path:

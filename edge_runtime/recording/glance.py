@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge_runtime.opencv import opencv
+from edge_runtime.optional.opencv import opencv
 
 __all__ = ["Glance", "GlanceMeter"]
 

@@ -8,13 +8,13 @@ from itertools import chain
 
 import numpy as np
 
-from edge_runtime.alarms import find_alarms
 from edge_runtime.bundle import Bundle
 from edge_runtime.detector import Detector
 from edge_runtime.errors import ConfigError
 from edge_runtime.evaluation import EventCounts, MemoryModeResult, check_clips, check_labels, evaluate, match_alarms, read_labels
 from edge_runtime.evaluation.scoring import Runs, as_clip_scores, open_evaluation_stream, score_frames, warn_of_short_clips
 from edge_runtime.frames import Frame
+from edge_runtime.run.alarms import find_alarms
 from edge_runtime.score import Score
 from edge_runtime.sources import clip_uris, open_source
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_runtime.files import replacing
-from edge_runtime.plotting import figure_class
+from edge_runtime.optional.plotting import figure_class
 from edge_runtime.report.accuracy import AccuracyReport
 
 __all__ = ["draw_scores"]

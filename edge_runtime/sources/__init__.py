@@ -150,11 +150,11 @@ def open_source(
     if camera is not None and not is_live(uri):
         camera.refuse_for_footage()
     if uri.startswith("synthetic:"):
-        from edge_runtime.sources.synthetic import SyntheticSource
+        from edge_runtime.sources.drawn.synthetic import SyntheticSource
 
         return SyntheticSource.from_uri(uri, fps=fps, loop=loop, stream=stream)
     if is_live(uri):
-        from edge_runtime.sources.camera import CameraSource
+        from edge_runtime.sources.cameras.camera import CameraSource
 
         return CameraSource(uri, fps=fps, loop=loop, stream=stream, options=camera)
     from edge_runtime.sources.footage import FootageSource
@@ -174,10 +174,10 @@ def clip_uris(where: str) -> dict[str, str]:
         ConfigError: two clips of one name.
     """
     if where.startswith("synthetic:"):
-        from edge_runtime.sources.synthetic import synthetic_clips
+        from edge_runtime.sources.drawn.synthetic import synthetic_clips
 
         return {f"synthetic-{i:02d}": uri for i, uri in enumerate(synthetic_clips(where))}
-    from edge_runtime.sources.clips import list_clips
+    from edge_runtime.sources.footage.clips import list_clips
 
     clips = list_clips(where)
     uris = {clip.name: clip.uri for clip in clips}

@@ -10,10 +10,10 @@ from functools import cache
 import numpy as np
 import pytest
 
+from edge_runtime.bundle.manifest import ADDRESSINGS, UPDATE_RULES, GateSpec, PoolSpec, UpdateSpec
 from edge_runtime.devices.cuda.compilation import find_nvcc
 from edge_runtime.devices.cuda.memory_step import BankMemory, BankStep, PoolStep, pack
 from edge_runtime.devices.cuda.preprocessing import preprocess
-from edge_runtime.manifest import ADDRESSINGS, UPDATE_RULES, GateSpec, PoolSpec, UpdateSpec
 from edge_runtime.preprocess import InputSpec
 from tests.kit.cuda_emulation.compilation import KERNELS, kernel_names
 

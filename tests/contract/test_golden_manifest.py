@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edge_runtime.manifest import SCHEMA, FileSpec, GateSpec, GraphSpec, Manifest, ModelSpec, PoolSpec, Precision, TensorSpec, UpdateSpec
-from edge_runtime.manifest_file import encode_manifest, parse_manifest
+from edge_runtime.bundle.manifest import (
+    SCHEMA,
+    FileSpec,
+    GateSpec,
+    GraphSpec,
+    Manifest,
+    ModelSpec,
+    PoolSpec,
+    Precision,
+    TensorSpec,
+    UpdateSpec,
+)
+from edge_runtime.bundle.manifest_file import encode_manifest, parse_manifest
 from edge_runtime.preprocess import InputSpec
 from edge_runtime.score_scale import ScoreScale, Threshold
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from edge_runtime import Bundle, Detector
+from edge_runtime.bundle.manifest import GateSpec, UpdateSpec
 from edge_runtime.frames import Frame
-from edge_runtime.manifest import GateSpec, UpdateSpec
+from edge_runtime.run.state import StateStore
 from edge_runtime.score import Score
-from edge_runtime.state import StateStore
 from edge_runtime.stream import Stream
 from tests.kit.graphs_and_devices import PAIRS, Pair, opened, parameters, with_engine
 from tests.kit.tolerances import TOLERANCES, assert_same_items, assert_same_score

@@ -60,7 +60,7 @@ CHOICES = {"8.6.1": CHOICES_8, "10.3": CHOICES_10, "10.13": CHOICES_10, "10.16":
 CHOOSE = """
 import importlib, json, sys
 from edge_runtime.errors import ConfigError
-from export.build_choice import EngineSettings, choose, network_flags
+from export.engine.build_choice import EngineSettings, choose, network_flags
 
 trt = importlib.import_module(sys.argv[1])
 
@@ -87,7 +87,7 @@ print(json.dumps({
 SUBCLASS = """
 import importlib, json, sys
 from types import SimpleNamespace
-from export.build_progress import BuildProgress, attach_progress
+from export.engine.build_progress import BuildProgress, attach_progress
 from edge_runtime.graphs.tensorrt_library import open_log
 
 trt = importlib.import_module(sys.argv[1])
@@ -158,9 +158,9 @@ def test_what_the_code_touches_is_there() -> None:
 
 def test_every_module_that_touches_it_is_read() -> None:
     assert set(_sources()) >= {
-        "export/build_choice.py",
-        "export/build_progress.py",
-        "export/tensorrt_build.py",
+        "export/engine/build_choice.py",
+        "export/engine/build_progress.py",
+        "export/engine/tensorrt_build.py",
         "edge_runtime/graphs/tensorrt_library.py",
         "edge_runtime/graphs/tensorrt.py",
     }

@@ -28,8 +28,8 @@ from edge_runtime.bundle import Bundle
 from edge_runtime.detector import Detector
 from edge_runtime.errors import EdgeError
 from edge_runtime.frames import Frame
-from edge_runtime.sinks.jsonl import JsonLinesSink
-from edge_runtime.state import StateStore
+from edge_runtime.run.state import StateStore
+from edge_runtime.sinks.tables.jsonl import JsonLinesSink
 from edge_runtime.stream import Stream
 from tests.kit.mutations import damage_bytes, damage_json, damage_protobuf, damage_safetensors
 

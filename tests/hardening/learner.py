@@ -22,7 +22,7 @@ from edge_runtime.detector import Detector
 from edge_runtime.devices.host import HostDevice
 from edge_runtime.frames import Frame
 from edge_runtime.loading import Loaded
-from edge_runtime.state import StateStore
+from edge_runtime.run.state import StateStore
 from edge_runtime.stream import Arrays, Bank
 
 __all__ = ["STREAM", "digest"]

@@ -17,10 +17,10 @@ from edge_runtime.bundle import Bundle
 from edge_runtime.devices.host_memory import HostBank
 from edge_runtime.errors import SinkError
 from edge_runtime.frames import Frame
+from edge_runtime.run.state import StateStore
 from edge_runtime.score import Score
-from edge_runtime.sinks.h264 import H264Settings, Mp4File
-from edge_runtime.sinks.jsonl import JsonLinesSink, read_scores
-from edge_runtime.state import StateStore
+from edge_runtime.sinks.tables.jsonl import JsonLinesSink, read_scores
+from edge_runtime.sinks.video.h264 import H264Settings, Mp4File
 from tests.kit.commands import edge_run
 from tests.kit.drawn_footage import scene
 

@@ -17,7 +17,7 @@ import pytest
 
 from edge_runtime.bundle import Bundle
 from edge_runtime.devices.host_memory import HostBank
-from edge_runtime.state import StateStore
+from edge_runtime.run.state import StateStore
 from tests.hardening.learner import STREAM, digest
 from tests.kit.commands import ROOT, environment
 

@@ -12,9 +12,9 @@ import pytest
 from benchmarks.gpu_check.memory_step import pool_bundle, unit_rows
 from benchmarks.gpu_check.trajectory import OnDevice, are_near_ties, compare, trajectory_bundle, windows_of
 from edge_runtime.bundle import Bundle
+from edge_runtime.bundle.manifest import GateSpec
 from edge_runtime.devices.cuda.device import CudaDevice
 from edge_runtime.devices.host import HostDevice
-from edge_runtime.manifest import GateSpec
 from edge_runtime.stream import Bank
 from tests.kit.tolerances import MEMORY_STEP, assert_same_items
 

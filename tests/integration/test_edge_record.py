@@ -16,10 +16,10 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_runtime.claims import claimed_folder
+from edge_runtime.locks import locked_folder
 from edge_runtime.sources import open_source
-from edge_runtime.sources.clips import list_clips
 from edge_runtime.sources.footage import FootageSource, read_clip
+from edge_runtime.sources.footage.clips import list_clips
 from tests.kit.cameras import RtspCamera
 from tests.kit.commands import Finished, command_line, environment, error_of, run_module
 from tests.kit.drawn_footage import Reel, draw, number_in, write_clip, write_reel, write_video
@@ -131,7 +131,7 @@ def test_run_again_it_goes_on_where_it_ended(tmp_path: Path) -> None:
 
 
 def test_two_recordings_do_not_write_into_one_folder(tmp_path: Path) -> None:
-    with claimed_folder(tmp_path):
+    with locked_folder(tmp_path):
         refused = edge_record("--source", "camera:99", "--wait", "--out", tmp_path)
     assert f"{tmp_path}: expected a folder of its own, another run is writing there" in error_of(refused)
     assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_runtime.claims import claimed_folder
+from edge_runtime.locks import locked_folder
 from edge_runtime.sources import open_source
 from tests.kit.commands import Finished, edge_report, error_of
 from tests.kit.drawn_footage import draw, scene, write_clip, write_video
@@ -173,7 +173,7 @@ def test_a_folder_that_cannot_be_is_refused_before_the_work(
 
 def test_two_reports_do_not_write_into_one_folder(labelled: LabelledSet, toy_originals: dict[str, Path], tmp_path: Path) -> None:
     arguments = ("--bundle", toy_originals["one_pool"], "--data", labelled.data, "--labels", labelled.csv, "--out", tmp_path / "out")
-    with claimed_folder(tmp_path / "out"):
+    with locked_folder(tmp_path / "out"):
         finished = edge_report("accuracy", *arguments)
     assert_refused_before_the_work(finished, f"{tmp_path / 'out'}: ", "another run is writing there", "say another folder")
 

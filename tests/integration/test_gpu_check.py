@@ -29,9 +29,9 @@ from benchmarks.gpu_check.report import NotRun, Part, Report, results_file
 from benchmarks.gpu_check.settings import FULL, TOY, decode_settings, encode_settings
 from benchmarks.gpu_check.suite import SUITES
 from benchmarks.rows import RESULTS, Row
-from edge_runtime.devices.gpu import Gpu
+from edge_runtime.devices.gpu import FoundGpu
 from edge_runtime.errors import ConfigError
-from export.build_choice import EngineSettings
+from export.engine.build_choice import EngineSettings
 from tests.kit.commands import ROOT, Finished, environment
 from tests.kit.engine_plans import STAND_IN as TENSORRT
 from tests.kit.engine_plans import write_engine
@@ -342,7 +342,7 @@ def test_the_compiler_is_the_one_that_compiles_the_kernels(tmp_path: Path, monke
     nvcc.chmod(0o755)
     monkeypatch.setenv("CUDA_HOME", str(tmp_path))
     monkeypatch.setenv("PATH", "/nowhere")
-    assert facts_of(Gpu("a GPU", 87))["cuda"] == {"nvcc": "99.1"}
+    assert facts_of(FoundGpu("a GPU", 87))["cuda"] == {"nvcc": "99.1"}
 
 
 @pytest.mark.parametrize("name", ["stand-in GPU", "Orin (Stand-In)"])

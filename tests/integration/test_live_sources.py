@@ -19,10 +19,10 @@ import pytest
 from edge_runtime.errors import SourceOpenError
 from edge_runtime.frames import Frame
 from edge_runtime.score import Event
-from edge_runtime.sources import capture
 from edge_runtime.sources.address import CameraOptions, parse_address
-from edge_runtime.sources.camera import CameraSource
-from edge_runtime.sources.pyav_capture import END_OF_JPEG, AccessRefused
+from edge_runtime.sources.cameras import capture
+from edge_runtime.sources.cameras.camera import CameraSource
+from edge_runtime.sources.cameras.pyav_capture import END_OF_JPEG, AccessRefused
 from edge_runtime.window import Window
 from tests.kit.cameras import Proxy, RtspCamera
 from tests.kit.drawn_footage import Reel, draw, number_in, reel_pictures, video_frames, write_reel

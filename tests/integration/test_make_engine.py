@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from edge_runtime.bundle import Bundle
-from edge_runtime.engines import ENGINES, make_command
+from edge_runtime.bundle.engines import ENGINES, make_command
 from tests.kit.commands import ROOT, Finished, edge_run, environment, error_of, run_module
 
 Toy = Callable[[str], Bundle]

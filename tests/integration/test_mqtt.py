@@ -19,8 +19,8 @@ from edge_runtime.errors import BackendUnavailable, ConfigError, SinkError
 from edge_runtime.frames import Frame
 from edge_runtime.score import Event, Score
 from edge_runtime.sinks import Sink
-from edge_runtime.sinks.mqtt import MqttSink
-from edge_runtime.sinks.mqtt_address import MqttAddress
+from edge_runtime.sinks.alerts.mqtt import MqttSink
+from edge_runtime.sinks.alerts.mqtt_address import MqttAddress
 from tests.kit.commands import ROOT
 from tests.kit.mosquitto import Broker, Heard, Listener, broker, free_port, listener, wait_until
 
@@ -427,7 +427,7 @@ def run_sink(port: int, program: str, spool: Path | None = None) -> subprocess.P
 import os, signal
 from pathlib import Path
 from edge_runtime.score import Event
-from edge_runtime.sinks.mqtt import MqttSink
+from edge_runtime.sinks.alerts.mqtt import MqttSink
 sink = MqttSink("mqtt://127.0.0.1:{port}", "gate", spool_dir={str(spool) if spool else None!r})
 """
     return subprocess.Popen([sys.executable, "-c", start + program], cwd=ROOT)

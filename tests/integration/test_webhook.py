@@ -13,7 +13,7 @@ from edge_runtime.errors import BackendUnavailable, ConfigError
 from edge_runtime.frames import Frame
 from edge_runtime.score import Event, Score
 from edge_runtime.sinks import Sink
-from edge_runtime.sinks.webhook import WebhookSink
+from edge_runtime.sinks.alerts.webhook import WebhookSink
 from tests.kit.http_receiver import Reply, receiver
 
 pytestmark = pytest.mark.waits

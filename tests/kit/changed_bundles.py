@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from edge_runtime.bundle import Bundle
-from edge_runtime.manifest import GateSpec, Manifest
-from edge_runtime.manifest_file import encode_manifest
+from edge_runtime.bundle.manifest import GateSpec, Manifest
+from edge_runtime.bundle.manifest_file import encode_manifest
 from edge_runtime.preprocess import InputSpec
 
 __all__ = ["rewrite_manifest", "with_gate", "with_input"]

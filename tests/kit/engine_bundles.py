@@ -11,8 +11,8 @@ import onnx
 
 from benchmarks.full_size import full_size_bundle, random_model
 from edge_runtime.bundle import Bundle
-from edge_runtime.manifest import GraphSpec, Precision, TensorSpec
-from edge_runtime.manifest_file import encode_manifest
+from edge_runtime.bundle.manifest import GraphSpec, Precision, TensorSpec
+from edge_runtime.bundle.manifest_file import encode_manifest
 
 __all__ = ["changed_graph", "full_size", "write_manifest"]
 

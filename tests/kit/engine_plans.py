@@ -10,8 +10,8 @@ from types import ModuleType
 from typing import Any
 
 from edge_runtime.bundle import Bundle
-from edge_runtime.engines import BuiltGraph, EngineCheck, EngineSheet, encode_sheet, engine_folder
-from edge_runtime.manifest import FileSpec, GraphSpec
+from edge_runtime.bundle.engines import BuiltGraph, EngineCheck, EngineSheet, encode_sheet, engine_folder
+from edge_runtime.bundle.manifest import FileSpec, GraphSpec
 
 __all__ = ["VERSION", "plan_of", "stand_in", "write_engine"]
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from edge_runtime.bundle import Bundle
+from edge_runtime.bundle.engines import FLAVOURS
 from edge_runtime.detector import Detector
-from edge_runtime.engines import FLAVOURS
 
 __all__ = ["PAIRS", "REAL_GPU_PAIRS", "Pair", "opened", "parameters", "with_engine"]
 
@@ -125,9 +125,9 @@ def _nothing() -> Iterator[None]:
 
 def _build(bundle: Bundle, flavour: str, precision: str) -> None:
     from edge_runtime.devices.gpu import find_gpu
-    from export.build_choice import EngineSettings
-    from export.engine_build import EngineBuild, make_engine
-    from export.tensorrt_library import load_library
+    from export.engine.build import EngineBuild, make_engine
+    from export.engine.build_choice import EngineSettings
+    from export.engine.which_tensorrt import load_library
 
     gpu = find_gpu()
     build = EngineBuild(bundle, precision, load_library(flavour, gpu), gpu, EngineSettings(streams=STREAMS))

@@ -1,4 +1,4 @@
-/* NVIDIA's driver as far as export/device_memory.py calls it, over the host's memory: it checks how the calls are made, not what a GPU does. */
+/* NVIDIA's driver as far as export/engine/device_memory.py calls it, over the host's memory: it checks how the calls are made, not what a GPU does. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edge_runtime.bundle import Bundle
-from edge_runtime.manifest import SCHEMA, FileSpec, GateSpec, Manifest, ModelSpec, PoolSpec, Precision, UpdateSpec
+from edge_runtime.bundle.manifest import SCHEMA, FileSpec, GateSpec, Manifest, ModelSpec, PoolSpec, Precision, UpdateSpec
 from edge_runtime.preprocess import InputSpec
 from edge_runtime.score_scale import ScoreScale, Threshold
 from export.onnx_graphs import export_graph

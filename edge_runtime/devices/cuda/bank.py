@@ -9,23 +9,23 @@ from math import prod
 import numpy as np
 
 from edge_runtime.bundle import check_items
+from edge_runtime.bundle.manifest import Manifest, PoolSpec
 from edge_runtime.devices.cuda.arena import Holding
 from edge_runtime.devices.cuda.array import DeviceArray
 from edge_runtime.devices.cuda.driver import Gpu, PreparedLaunch
 from edge_runtime.devices.cuda.launch import Launch
 from edge_runtime.devices.cuda.memory_step import STATUS_SIZE, BankMemory, BankStep, PoolMemory, PoolStep
 from edge_runtime.devices.host_memory import largest_drift
-from edge_runtime.manifest import Manifest, PoolSpec
 from edge_runtime.stream import Arrays
 
 __all__ = ["CudaBank"]
 
 FACTS = ("is_frozen", "is_updated", "drift")  # the status, as the kernels order it
-KEPT_PLANS = 16  # engines use the same few buffers over and over
+KEPT_CALLS = 16  # engines use the same few buffers over and over
 
 
 @dataclass(frozen=True)
-class Plan:
+class PreparedCall:
     """What to launch for arrays at certain addresses, and what comes out."""
 
     launches: list[PreparedLaunch]
@@ -59,8 +59,8 @@ class CudaBank:
         self._reads = {pool.read: holding.take_array(queries[pool.query]) for pool in manifest.pools if pool.read is not None}
         self._distances = {pool.name: holding.take_array((1,)) for pool in manifest.pools}
         self._status = holding.take_array((STATUS_SIZE,))
-        self._read_plans: dict[tuple[int, ...], Plan] = {}
-        self._update_plans: dict[tuple[int, ...], Plan] = {}
+        self._prepared_reads: dict[tuple[int, ...], PreparedCall] = {}
+        self._prepared_updates: dict[tuple[int, ...], PreparedCall] = {}
         self._addressed: tuple[int, ...] | None = None
         self._is_frozen = False
         self._orders = 0
@@ -73,9 +73,9 @@ class CudaBank:
     def read(self, queries: Arrays) -> Arrays:
         """Reads by decoder input, float32 and shaped like their queries; `distance/<pool>` (1,). They last until the next read."""
         addresses = self._addresses(queries)
-        plan = self._read_plans.get(addresses)
+        plan = self._prepared_reads.get(addresses)
         if plan is None:
-            plan = _keep(self._read_plans, addresses, self._plan_read(queries))
+            plan = _keep(self._prepared_reads, addresses, self._prepare_read(queries))
         self._gpu.launch(plan.launches)
         self._addressed = addresses
         return plan.results
@@ -88,9 +88,9 @@ class CudaBank:
             self._gpu.launch(self._gpu.prepare(self._plan_address(queries)))
             self._addressed = addresses
         key = (*addresses, regular_score.address)
-        plan = self._update_plans.get(key)
+        plan = self._prepared_updates.get(key)
         if plan is None:
-            plan = _keep(self._update_plans, key, self._plan_update(queries, regular_score))
+            plan = _keep(self._prepared_updates, key, self._prepare_update(queries, regular_score))
         self._gpu.launch(plan.launches)
         return plan.results
 
@@ -164,21 +164,21 @@ class CudaBank:
     def _addresses(self, queries: Arrays) -> tuple[int, ...]:
         return tuple([queries[pool.query].address for pool in self._manifest.pools])
 
-    def _plan_read(self, queries: Arrays) -> Plan:
+    def _prepare_read(self, queries: Arrays) -> PreparedCall:
         launches: list[Launch] = []
         for pool, step, part in self._pools(queries):
             read = None if pool.read is None else self._reads[pool.read].address
             launches += step.read(part, queries[pool.query].address, read, self._distances[pool.name].address)
         distances = {f"distance/{name}": distance for name, distance in self._distances.items()}
-        return Plan(self._gpu.prepare(launches), {**self._reads, **distances})
+        return PreparedCall(self._gpu.prepare(launches), {**self._reads, **distances})
 
     def _plan_address(self, queries: Arrays) -> list[Launch]:
         return [launch for pool, step, part in self._pools(queries) for launch in step.address(part, queries[pool.query].address)]
 
-    def _plan_update(self, queries: Arrays, regular_score: DeviceArray) -> Plan:
+    def _prepare_update(self, queries: Arrays, regular_score: DeviceArray) -> PreparedCall:
         bank = replace(self._step, pools=tuple(step for _, step, _ in self._pools(queries)))
         launches = bank.update(self._memory, self._addresses(queries), regular_score.address, self._status.address)
-        return Plan(self._gpu.prepare(launches), {name: self._fact(name) for name in FACTS})
+        return PreparedCall(self._gpu.prepare(launches), {name: self._fact(name) for name in FACTS})
 
     def _pools(self, queries: Arrays) -> list[tuple[PoolSpec, PoolStep, PoolMemory]]:
         """Each pool with its step for the queries' number type, which is the precision's, and its memory."""
@@ -186,8 +186,8 @@ class CudaBank:
         return [(pool, replace(step, query_dtype=queries[pool.query].dtype), part) for pool, step, part in pools]
 
 
-def _keep(plans: dict[tuple[int, ...], Plan], key: tuple[int, ...], plan: Plan) -> Plan:
-    if len(plans) >= KEPT_PLANS:
+def _keep(plans: dict[tuple[int, ...], PreparedCall], key: tuple[int, ...], plan: PreparedCall) -> PreparedCall:
+    if len(plans) >= KEPT_CALLS:
         plans.clear()
     plans[key] = plan
     return plan

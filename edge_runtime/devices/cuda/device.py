@@ -13,7 +13,7 @@ from edge_runtime.devices.cuda.arena import Arena, Holding
 from edge_runtime.devices.cuda.array import DeviceArray
 from edge_runtime.devices.cuda.bank import CudaBank
 from edge_runtime.devices.cuda.compilation import compiled_kernels
-from edge_runtime.devices.cuda.driver import Event, Gpu
+from edge_runtime.devices.cuda.driver import CudaEvent, Gpu
 from edge_runtime.devices.cuda.frame_upload import FrameUpload
 from edge_runtime.devices.cuda.results import CudaFetched, Results
 from edge_runtime.devices.cuda.ring import CudaRing, ring_nbytes
@@ -64,7 +64,7 @@ class CudaDevice:
         self._arena = Arena(self._gpu.allocate)
         self._results = Results(self._gpu)
         self._spare_uploads: list[FrameUpload] = []
-        self._spare_events: list[Event] = []
+        self._spare_events: list[CudaEvent] = []
         self._banks: WeakValueDictionary[int, CudaBank] = WeakValueDictionary()
         self._batches: dict[tuple[str, int, DeviceArray], DeviceArray] = {}
 
@@ -196,7 +196,7 @@ class CudaMark:
 
     __slots__ = ("_spare", "event")
 
-    def __init__(self, event: Event, spare: list[Event]) -> None:
+    def __init__(self, event: CudaEvent, spare: list[CudaEvent]) -> None:
         self.event = event
         self._spare = spare
 

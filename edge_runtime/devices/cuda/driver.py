@@ -23,7 +23,7 @@ from edge_runtime.devices.cuda.library import pycuda_driver, reason
 from edge_runtime.devices.gpu import cuda_driver
 from edge_runtime.errors import BackendError, BackendUnavailable
 
-__all__ = ["CudaStream", "Event", "Gpu", "Pinned", "PreparedLaunch"]
+__all__ = ["CudaEvent", "CudaStream", "Gpu", "Pinned", "PreparedLaunch"]
 
 CudaStream = Any  # pycuda has no types
 
@@ -50,7 +50,7 @@ class Pinned:
     address: int
 
 
-class Event:
+class CudaEvent:
     """A point in a stream's work, to be recorded again and again. It is the GPU's, and goes when that is closed."""
 
     __slots__ = ("raw",)
@@ -111,7 +111,7 @@ class Gpu:
         self.sm = 10 * major + minor
         self._memory: dict[int, Any] = {}  # allocations by address
         self._pinned: dict[int, Any] = {}
-        self._events: list[Event] = []
+        self._events: list[CudaEvent] = []
         self._module: Any = None
         self._functions: dict[str, Callable[..., None]] = {}  # by kernel, to be called with a prepared launch
         self._thread = threading.get_ident()
@@ -195,24 +195,24 @@ class Gpu:
             functions[kernel](grid, block, arguments, 0, stream)
 
     @_reporting
-    def event(self, *, has_time: bool = False) -> Event:
+    def event(self, *, has_time: bool = False) -> CudaEvent:
         """A new one; with a time, it is slower to record."""
-        event = Event(self._cuda.Event(0 if has_time else self._cuda.event_flags.DISABLE_TIMING))
+        event = CudaEvent(self._cuda.Event(0 if has_time else self._cuda.event_flags.DISABLE_TIMING))
         self._events.append(event)
         return event
 
     @_reporting
-    def record(self, event: Event, stream: CudaStream) -> None:
+    def record(self, event: CudaEvent, stream: CudaStream) -> None:
         """The event stands for what is in the stream by now."""
         event.raw.record(stream)
 
     @_reporting
-    def has_happened(self, event: Event) -> bool:
+    def has_happened(self, event: CudaEvent) -> bool:
         """The work is done that the event stands for, or it stands for none yet."""
         return bool(event.raw.query())
 
     @_reporting
-    def hold_back(self, stream: CudaStream, event: Event) -> None:
+    def hold_back(self, stream: CudaStream, event: CudaEvent) -> None:
         """What follows in a stream waits for what an event stands for now."""
         stream.wait_for_event(event.raw)
 
@@ -302,12 +302,12 @@ class Gpu:
         self._cuda.Context.synchronize()
 
     @_reporting
-    def wait(self, event: Event) -> None:
+    def wait(self, event: CudaEvent) -> None:
         """Wait until the work is done that the event stands for."""
         event.raw.synchronize()
 
     @_reporting
-    def ms_between(self, first: Event, second: Event) -> float:
+    def ms_between(self, first: CudaEvent, second: CudaEvent) -> float:
         """Milliseconds from one event with a time to another; both were waited for."""
         return float(second.raw.time_since(first.raw))
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from edge_runtime.devices.cuda.driver import Event, Gpu, Pinned
+from edge_runtime.devices.cuda.driver import CudaEvent, Gpu, Pinned
 from edge_runtime.errors import BackendError
 
 __all__ = ["FrameUpload"]
@@ -24,8 +24,8 @@ class Buffer:
         was_read: the kernels are done with it.
     """
 
-    has_arrived: Event
-    was_read: Event
+    has_arrived: CudaEvent
+    was_read: CudaEvent
     pinned: Pinned | None = None
     address: int = 0
     picture: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint8))

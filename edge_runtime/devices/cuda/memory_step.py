@@ -12,8 +12,8 @@ from math import ceil
 
 import numpy as np
 
+from edge_runtime.bundle.manifest import GateSpec, PoolSpec, UpdateSpec
 from edge_runtime.devices.cuda.launch import Launch
-from edge_runtime.manifest import GateSpec, PoolSpec, UpdateSpec
 
 __all__ = ["LARGEST_PACK", "STATUS_SIZE", "BankMemory", "BankStep", "PoolMemory", "PoolStep", "pack"]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_runtime.devices.cuda.array import DeviceArray
-from edge_runtime.devices.cuda.driver import Event, Gpu, Pinned, PreparedLaunch
+from edge_runtime.devices.cuda.driver import CudaEvent, Gpu, Pinned, PreparedLaunch
 from edge_runtime.devices.cuda.memory_step import pack
 
 __all__ = ["CudaFetched", "Results"]
@@ -27,7 +27,7 @@ class Slot:
         has_arrived: the results are there.
     """
 
-    has_arrived: Event
+    has_arrived: CudaEvent
     scalars: Pinned | None = None
     maps: Pinned | None = None
 

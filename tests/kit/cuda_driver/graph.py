@@ -11,11 +11,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from edge_runtime import Bundle, Detector
+from edge_runtime.bundle.manifest import GraphSpec
 from edge_runtime.devices.cuda.array import DeviceArray
 from edge_runtime.devices.cuda.device import CudaDevice
 from edge_runtime.graphs.onnxruntime import OnnxRuntimeGraph
 from edge_runtime.loading import Loaded
-from edge_runtime.manifest import GraphSpec
 from edge_runtime.stream import Arrays
 from tests.kit.cuda_driver.driver import WORK, StandIn
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from edge_runtime.bundle.manifest import GateSpec, PoolSpec, UpdateSpec
 from edge_runtime.devices.cuda.memory_step import STATUS_SIZE, BankMemory, BankStep, PoolStep, pack
-from edge_runtime.manifest import GateSpec, PoolSpec, UpdateSpec
 from tests.kit.cuda_emulation.runner import Block, Emulator
 
 __all__ = ["BankManifest", "EmulatedBank", "scores_of"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_runtime.manifest import GateSpec, PoolSpec, UpdateSpec
+from edge_runtime.bundle.manifest import GateSpec, PoolSpec, UpdateSpec
 from tests.kit.cuda_emulation.bank import BankManifest, EmulatedBank, scores_of
 from tests.kit.cuda_emulation.runner import Emulator
 

@@ -12,12 +12,12 @@ import pytest
 from calibration.clips import NormalClip, find_clips, read_frames, split_at_gaps
 from calibration.score import CalibrationSettings, NormalRun, calibrate, choose_threshold
 from edge_runtime import Bundle, Detector, open_source
-from edge_runtime.alarms import count_alarms
+from edge_runtime.bundle.manifest_file import encode_manifest, parse_manifest
 from edge_runtime.errors import ConfigError
 from edge_runtime.evaluation.scoring import open_evaluation_stream, score_frames
 from edge_runtime.frames import Frame
-from edge_runtime.manifest_file import encode_manifest, parse_manifest
-from edge_runtime.pipeline import Pipeline
+from edge_runtime.run.alarms import count_alarms
+from edge_runtime.run.pipeline import Pipeline
 from tests.kit.drawn_footage import draw
 from tests.kit.timed_video import every, write_timed_video
 

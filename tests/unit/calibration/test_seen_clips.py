@@ -10,7 +10,7 @@ import pytest
 from calibration.clips import NormalClip
 from calibration.seen_clips import seen_in_training, warn_before_calibration, warn_before_comparison
 from edge_runtime import Bundle
-from edge_runtime.manifest import Manifest
+from edge_runtime.bundle.manifest import Manifest
 
 Bundled = Callable[..., Manifest]
 

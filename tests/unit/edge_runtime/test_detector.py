@@ -11,9 +11,9 @@ import pytest
 from onnx import numpy_helper
 
 from edge_runtime import Bundle, Detector
+from edge_runtime.bundle.manifest import Manifest
 from edge_runtime.errors import BackendError, BackendUnavailable, ConfigError, ManifestError, ShapeError
 from edge_runtime.frames import Frame
-from edge_runtime.manifest import Manifest
 from edge_runtime.score import Score
 from edge_runtime.stream import Stream
 from tests.kit.changed_bundles import rewrite_manifest, with_gate

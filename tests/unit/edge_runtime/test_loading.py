@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 
 from edge_runtime import Bundle, Detector, loading
-from edge_runtime.devices.gpu import Gpu
-from edge_runtime.engines import ENGINES
+from edge_runtime.bundle.engines import ENGINES
+from edge_runtime.bundle.manifest import FastGraphs
+from edge_runtime.devices.gpu import FoundGpu
 from edge_runtime.errors import BackendError, BackendUnavailable, BundleError, EngineMismatch, IntegrityError, ManifestError
 from edge_runtime.frames import Frame
 from edge_runtime.graphs import onnxruntime_cuda, tensorrt_library
@@ -25,14 +26,13 @@ from edge_runtime.graphs.onnxruntime import OnnxRuntimeGraph
 from edge_runtime.graphs.onnxruntime_cuda import OnnxRuntimeCudaGraph
 from edge_runtime.graphs.tensorrt import TensorRtGraph
 from edge_runtime.loading import load
-from edge_runtime.manifest import FastGraphs
 from edge_runtime.score import Score
 from tests.kit.engine_plans import stand_in, write_engine
 from tests.kit.host_place import HostPlaceDevice
 
 Toy = Callable[[str], Bundle]
 
-ORIN = Gpu("Orin (stand-in)", 87)
+ORIN = FoundGpu("Orin (stand-in)", 87)
 
 
 class Machine:
@@ -47,7 +47,7 @@ class Machine:
             self.has_library(flavour, None)
         self.has_providers("CPUExecutionProvider")
 
-    def has_gpu(self, gpu: Gpu | None) -> None:
+    def has_gpu(self, gpu: FoundGpu | None) -> None:
         self._monkeypatch.setattr(loading, "find_gpu", lambda: gpu)
 
     def opens_device(self, make: Callable[[], object]) -> None:

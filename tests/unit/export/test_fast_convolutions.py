@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from edge_runtime.manifest import FastGraphs
+from edge_runtime.bundle.manifest import FastGraphs
 from edge_runtime.preprocess import InputSpec
 from export import fast_convolutions
 from export.bundle import write_fast_graphs, write_graphs

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edge_runtime.manifest import GraphSpec
+from edge_runtime.bundle.manifest import GraphSpec
 from export.bundle import write_fast_graphs, write_graphs
 from export.split import scores
 from train import memory

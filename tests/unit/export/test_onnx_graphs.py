@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 import torch
 
-from edge_runtime.manifest import GraphSpec, TensorSpec
+from edge_runtime.bundle.manifest import GraphSpec, TensorSpec
 from edge_runtime.preprocess import InputSpec
 from export.bundle import write_graphs
 from train.models import Mnad

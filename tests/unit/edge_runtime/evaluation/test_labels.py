@@ -11,7 +11,7 @@ import pytest
 
 from edge_runtime.errors import ConfigError
 from edge_runtime.evaluation import check_clips, check_labels, read_labels
-from edge_runtime.opencv import opencv
+from edge_runtime.optional.opencv import opencv
 
 
 def test_a_csv_is_read_per_clip_and_names_stay_strings(tmp_path: Path) -> None:

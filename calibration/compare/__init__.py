@@ -1,0 +1,1 @@
+"""Which of several bundles tells anomalies best, from normal footage alone."""

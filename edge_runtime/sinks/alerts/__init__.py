@@ -1,0 +1,1 @@
+"""Messages to others: MQTT and webhooks, which catch up after an outage."""

@@ -1,0 +1,1 @@
+"""Scores and events as lines of a file, and the picture of them."""

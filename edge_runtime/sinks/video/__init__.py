@@ -1,0 +1,1 @@
+"""Video files: frames under their heat map, and H.264 in general."""

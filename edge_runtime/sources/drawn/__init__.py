@@ -1,0 +1,1 @@
+"""The built-in scene, drawn frame by frame: a camera that everybody has."""

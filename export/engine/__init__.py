@@ -1,0 +1,1 @@
+"""Engines from a bundle's graphs, on the device that runs them; knows no PyTorch."""

@@ -16,13 +16,16 @@ __all__ = [
     "FastGraphs",
     "FileSpec",
     "GateSpec",
+    "GraphPair",
     "GraphSpec",
     "Manifest",
     "ModelSpec",
     "PoolSpec",
     "Precision",
+    "Quantisation",
     "TensorSpec",
     "UpdateSpec",
+    "Verdict",
 ]
 
 SCHEMA = 1
@@ -121,13 +124,61 @@ class FastGraphs:
 
 
 @dataclass(frozen=True)
+class GraphPair:
+    """The two graphs of a model."""
+
+    encoder: GraphSpec
+    decoder: GraphSpec
+
+
+@dataclass(frozen=True)
+class Quantisation:
+    """Where int8 graphs come from.
+
+    Attributes:
+        method: by which ranges were found: `entropy`, `percentile` or `minmax`.
+        seed: that windows were chosen with.
+        windows: by clip, the last frame of each window that ranges were measured on.
+        data_hash: SHA-256 of these windows' pixels.
+        float_nodes: by graph, convolutions that the search, or a range of zero, left in float; other operators with weights, too.
+        share: of all multiply-adds of convolutions, in nodes whose data comes from Q/DQ.
+    """
+
+    method: str
+    seed: int
+    windows: dict[str, tuple[int, ...]]
+    data_hash: str
+    float_nodes: dict[str, tuple[str, ...]]
+    share: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a precision may be used instead of the first one, measured on clips by `edge-report precision`.
+
+    Attributes:
+        budget: what it may differ by, by name.
+        measured: by how much it does, by the same names and others.
+        data_hash: SHA-256 of the clips' names and pixels, and of the labels where there were any.
+    """
+
+    passed: bool
+    budget: dict[str, float]
+    measured: dict[str, float]
+    data_hash: str
+
+
+@dataclass(frozen=True)
 class Precision:
     """The graphs of one precision with the scale and threshold that were calibrated with them.
 
     Attributes:
-        parity: largest absolute difference from the PyTorch model, by tensor, on held-out clips.
-        verdict: one sentence on whether to use it, and why.
+        parity: largest absolute difference from the PyTorch model, by tensor, on held-out clips; of int8, from the fp32 graphs.
+        verdict: measured; or one sentence, of a precision that nobody has judged.
         fast: None where the network has no such form, or it was left out.
+        strongly_typed: of int8, the graphs once more, float16 where these are float32: TensorRT's strongly typed engines are built from
+            them. None where the bundle has no fp16 graphs.
+        quantisation: of int8.
     """
 
     encoder: GraphSpec
@@ -135,8 +186,10 @@ class Precision:
     score_scale: ScoreScale
     threshold: Threshold
     parity: dict[str, float]
-    verdict: str
+    verdict: Verdict | str
     fast: FastGraphs | None = None
+    strongly_typed: GraphPair | None = None
+    quantisation: Quantisation | None = None
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from edge_runtime.bundle.manifest import (
     WRITE_SCALES,
     FastGraphs,
     FileSpec,
+    GraphPair,
     GraphSpec,
     Manifest,
     Precision,
@@ -63,10 +64,11 @@ def parse_manifest(content: bytes, origin: str) -> Manifest:
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """The bytes of `manifest.json`: indented, keys in the order of the dataclasses, `fast` and `mixture` where there is one."""
+    """The bytes of `manifest.json`: indented, keys in the order of the dataclasses, optional ones where there is something in them."""
     values = msgspec.to_builtins(manifest)
     for precision in values["precisions"].values():
-        for part, key in ((precision, "fast"), (precision["score_scale"], "mixture")):
+        optional = [(precision, key) for key in ("fast", "strongly_typed", "quantisation")]
+        for part, key in (*optional, (precision["score_scale"], "mixture")):
             if part.get(key) is None:
                 part.pop(key, None)
     return msgspec.json.format(msgspec.json.encode(values), indent=2) + b"\n"
@@ -109,6 +111,8 @@ def _check_manifest(manifest: Manifest, origin: str) -> None:
         _check_graphs(manifest, precision, f"precisions.{name}", require)
         if precision.fast is not None:
             _check_fast_graphs(precision, precision.fast, f"precisions.{name}.fast", require)
+        if precision.strongly_typed is not None:
+            _check_typed_graphs(precision, precision.strongly_typed, f"precisions.{name}.strongly_typed", require)
     _check_query_sizes(manifest, require)
 
 
@@ -148,6 +152,15 @@ def _check_fast_graphs(precision: Precision, fast: FastGraphs, where: str, requi
         _check_file(graph, f"{where}.{part}", require)
         for side, got, expected in (("take", graph.inputs, plain.inputs), ("give", graph.outputs, plain.outputs)):
             require(got == expected, f"{where}.{part} to {side} {_described(expected)}, as without fast, got {_described(got)}")
+
+
+def _check_typed_graphs(precision: Precision, typed: GraphPair, where: str, require: Any) -> None:
+    """The same tensors; those between the graphs may have other types."""
+    for part, graph, plain in (("encoder", typed.encoder, precision.encoder), ("decoder", typed.decoder, precision.decoder)):
+        _check_file(graph, f"{where}.{part}", require)
+        for side, got, expected in (("take", graph.inputs, plain.inputs), ("give", graph.outputs, plain.outputs)):
+            shapes = [[(tensor.name, tensor.shape) for tensor in tensors] for tensors in (got, expected)]
+            require(shapes[0] == shapes[1], f"{where}.{part} to {side} {_described(expected)}, but for types, got {_described(got)}")
 
 
 def _described(tensors: tuple[TensorSpec, ...]) -> str:

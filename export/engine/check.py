@@ -13,6 +13,7 @@ from edge_runtime.bundle.engines import Difference, EngineCheck
 from edge_runtime.detector import Graph
 from edge_runtime.devices.host import HostDevice
 from edge_runtime.errors import ConfigError
+from edge_runtime.evaluation.ranks import rank_correlation
 from edge_runtime.stream import Arrays, Bank
 
 __all__ = [
@@ -23,7 +24,6 @@ __all__ = [
     "compare",
     "decoder_inputs",
     "describe",
-    "rank_correlation",
     "windows_of",
 ]
 
@@ -131,21 +131,6 @@ def describe(check: EngineCheck, precision: str) -> str:
         f"PSNR within {check.psnr_change_db:.2g} dB (allowed {allowed.psnr_db:g}), "
         f"rank correlation {rank} (at least {allowed.rank_correlation:g}), over {check.windows} windows"
     )
-
-
-def rank_correlation(first: np.ndarray, second: np.ndarray) -> float | None:
-    """Spearman's, equal values sharing their mean rank; 0 where one has no order, None where neither has."""
-    ranks = [_ranks(values) - (len(values) - 1) / 2 for values in (first, second)]
-    lengths = [float(np.sqrt((rank**2).sum())) for rank in ranks]
-    if not any(lengths):
-        return None
-    return float((ranks[0] * ranks[1]).sum() / (lengths[0] * lengths[1])) if all(lengths) else 0.0
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    below = (values[:, None] > values).sum(axis=1)
-    equal = (values[:, None] == values).sum(axis=1)
-    return np.asarray(below + (equal - 1) / 2)
 
 
 def _difference(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Difference:

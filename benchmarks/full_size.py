@@ -27,21 +27,22 @@ from edge_runtime.preprocess import InputSpec
 from edge_runtime.score_scale import ScoreScale, Threshold
 
 if TYPE_CHECKING:
-    from train.models import Mnad
+    from train.models.mnad_prediction import MnadPrediction
 
 __all__ = ["FULL_SIZE", "full_size_bundle", "full_size_manifest", "random_model"]
 
 FULL_SIZE = InputSpec(frames=4, target=4, channels=3, height=256, width=256)
 
 
-def random_model(seed: int = 0, *, side: int = FULL_SIZE.height, width: int = 64) -> Mnad:
+def random_model(seed: int = 0, *, side: int = FULL_SIZE.height, width: int = 64) -> MnadPrediction:
     """The full-size network, or a smaller one, with batch norms that have seen something, in eval mode."""
     import torch
 
-    from train.models import Mnad
+    from train.mnad import MnadSections, NetworkConfig
+    from train.models.mnad_prediction import MnadPrediction
 
     torch.manual_seed(seed)
-    model = Mnad(replace(FULL_SIZE, height=side, width=side), width=width)
+    model = MnadPrediction(replace(FULL_SIZE, height=side, width=side), MnadSections(NetworkConfig(width)))
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1)
@@ -49,16 +50,18 @@ def random_model(seed: int = 0, *, side: int = FULL_SIZE.height, width: int = 64
     return model.eval()
 
 
-def full_size_bundle(model: Mnad, folder: Path, precisions: Sequence[str] = ("fp32",), *, has_fast_graphs: bool = False) -> Bundle:
+def full_size_bundle(
+    model: MnadPrediction, folder: Path, precisions: Sequence[str] = ("fp32",), *, has_fast_graphs: bool = False
+) -> Bundle:
     """Export the network into a bundle whose gate lets every frame pass; with fast graphs it is what `make bundle` would write."""
     import safetensors.torch
     import torch
 
     from export.bundle import write_fast_graphs, write_graphs
-    from train.memory import initial_items
+    from train.memory import Memory
 
     graphs = {precision: write_graphs(model, precision, folder) for precision in precisions}
-    memory = safetensors.torch.save({"memory": initial_items(10, model.query_size, torch.Generator().manual_seed(0))})
+    memory = safetensors.torch.save(Memory(model.pools, torch.Generator().manual_seed(0)).copy_items())
     (folder / "memory.safetensors").write_bytes(memory)
     fast = write_fast_graphs(model, folder) if has_fast_graphs else None
     manifest = _manifest(model.input_spec, graphs, hashlib.sha256(memory).hexdigest(), fast)

@@ -11,23 +11,26 @@ from typing import TypeVar
 import numpy as np
 
 from calibration.clips import NormalClip, check_clips, read_frames
-from calibration.fast_forwards import add_fast_forwards
-from calibration.replays import evaluate_replays, score_clips
+from calibration.fast_forwards import add_fast_forwards, add_giants
+from calibration.replays import evaluate_replays, score_clips, without_aftermath
 from edge_runtime.bundle import Bundle
 from edge_runtime.bundle.manifest import GateSpec, Manifest, Precision
 from edge_runtime.errors import ConfigError
+from edge_runtime.evaluation import roc_auc
 from edge_runtime.evaluation.scoring import Runs, warn_of_short_clips
 from edge_runtime.frames import Frame
 from edge_runtime.preprocess import InputSpec, fit
 from edge_runtime.run.alarms import count_alarms
 from edge_runtime.score import Score
-from edge_runtime.score_scale import TAIL_PROBABILITY, ScoreScale, Threshold, oddness, smooth
+from edge_runtime.score_scale import MIXTURE, TAIL_PROBABILITY, Mixture, ScoreScale, Threshold, oddness, smooth
 
 __all__ = ["CalibrationSettings", "NormalRun", "calibrate", "choose_threshold"]
 
 log = logging.getLogger(__name__)
 
-Choice = TypeVar("Choice", int, float)
+MIXED = ("local_error", "query_distance")
+
+Value = TypeVar("Value", int, float, str)
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,8 @@ class CalibrationSettings:
     """Attributes:
     false_alarms_per_hour: what the threshold is chosen for; one `alarm_start` is one alarm.
     gate_share: share of normal frames that the gate lets pass while the memory is frozen.
-    quantity: the raw quantity behind the score.
+    quantities: what to choose the raw quantity behind the score from; a model without memory has no query distance. The first is
+        taken unless another one's AUC on pseudo-anomalies is better by `least_lead` points.
     hold_s: an alarm ends after this many seconds below the threshold.
     alarm_within_s: smoothing is judged by the score that an event reaches within this time.
     smoothing_s: what to choose the smoothing from, in seconds; 0 is a single frame.
@@ -46,7 +50,8 @@ class CalibrationSettings:
 
     false_alarms_per_hour: float = 1.0
     gate_share: float = 0.9
-    quantity: str = "local_error"
+    quantities: tuple[str, ...] = ("local_error", "query_distance", MIXTURE)
+    least_lead: float = 0.5
     hold_s: float = 2.0
     alarm_within_s: float = 1.0
     smoothing_s: tuple[float, ...] = (0.0, 0.2, 0.5, 0.8, 1.0)
@@ -73,7 +78,8 @@ def calibrate(bundle: Bundle, clips: Sequence[NormalClip], settings: Calibration
     """Measure a bundle on normal footage, in the update mode it ships with.
 
     The gate comes first, with the memory frozen; what the gate lets pass is then learned in every later pass, as it will be at
-    the edge. The memory is reset before each clip. At a gap in a clip the memory stays, but smoothing and alarms end, as at the edge.
+    the edge. Quantity, smoothing and λ are chosen on pseudo-anomalies. The memory is reset before each clip. At a gap in a clip the
+    memory stays, but smoothing and alarms end, as at the edge.
 
     Args:
         clips: normal footage that training has not seen. Those shorter than a window are named in the log and left out.
@@ -90,21 +96,21 @@ def calibrate(bundle: Bundle, clips: Sequence[NormalClip], settings: Calibration
     frozen = score_clips(bundle, first, _read_all(clips, manifest.fps), is_learning=False)
     bundle = replace(bundle, manifest=replace(manifest, gate=_choose_gate(frozen, settings)))
     warn_of_short_clips([clip.name for clip, runs in zip(clips, frozen, strict=True) if not runs], len(clips), manifest.input.span)
-    smoothing_frames, paper_weight = _choose_on_pseudo_anomalies(bundle, first, clips, settings)
+    choice = _choose_on_pseudo_anomalies(bundle, first, clips, settings)
     precisions: dict[str, Precision] = {}
     reference: list[bool] = []
     for name, precision in manifest.precisions.items():
         scored = score_clips(bundle, name, _read_all(clips, manifest.fps), is_learning=True)
         runs = list(chain.from_iterable(scored))
-        values = [_smoothed(run, settings.quantity, smoothing_frames) for run in runs]
-        scale = ScoreScale.fit(np.concatenate(values), settings.quantity, smoothing_frames)
+        values = [choice.smoothed(run) for run in runs]
+        scale = ScoreScale.fit(np.concatenate(values), choice.quantity, choice.smoothing_frames, choice.mixture)
         normal = [_normal_run(run, of_run, scale) for run, of_run in zip(runs, values, strict=True)]
         threshold = choose_threshold(normal, manifest.fps, settings)
         sides = [bool(score >= threshold.score) for run in normal for score in run.scores]
         verdict = _verdict(first, reference, sides) if precisions else "The reference."
         reference = reference or sides
         precisions[name] = replace(precision, score_scale=scale, threshold=threshold, verdict=verdict)
-    return replace(bundle.manifest, precisions=precisions, paper_weight=paper_weight)
+    return replace(bundle.manifest, precisions=precisions, paper_weight=choice.paper_weight)
 
 
 def _verdict(reference: str, wanted: Sequence[bool], got: Sequence[bool]) -> str:
@@ -168,10 +174,27 @@ def _choose_gate(clips: Sequence[Runs], settings: CalibrationSettings) -> GateSp
     return GateSpec(limit=float(np.quantile(values, settings.gate_share)))
 
 
-def _choose_on_pseudo_anomalies(
-    bundle: Bundle, precision: str, clips: Sequence[NormalClip], settings: CalibrationSettings
-) -> tuple[int, float]:
-    """Smoothing in frames and λ, from the held-out clips with and without pseudo-anomalies in them."""
+@dataclass(frozen=True)
+class Choice:
+    """What pseudo-anomalies decide.
+
+    Attributes:
+        quantity, mixture, smoothing_frames: as in `ScoreScale`.
+        paper_weight: λ of the protocol `paper`.
+    """
+
+    quantity: str
+    mixture: Mixture | None
+    smoothing_frames: int = 1
+    paper_weight: float = 1.0
+
+    def smoothed(self, scores: Sequence[Score]) -> np.ndarray:
+        """(N,) the quantity of consecutive frames, averaged as at the edge."""
+        return np.array(smooth([oddness(self.quantity, _raw(score), self.mixture) for score in scores], self.smoothing_frames))
+
+
+def _choose_on_pseudo_anomalies(bundle: Bundle, precision: str, clips: Sequence[NormalClip], settings: CalibrationSettings) -> Choice:
+    """The choice that tells best the held-out clips with and without pseudo-anomalies in them."""
     fps = bundle.manifest.fps
     normal: list[Runs] = []
     replays: list[Runs] = []
@@ -184,12 +207,37 @@ def _choose_on_pseudo_anomalies(
         raise ConfigError(
             "calibration: expected clips of 6 s or more without a pause, these leave no room for a pseudo-anomaly. Use longer clips."
         )
-    candidates = sorted({max(round(seconds * fps), 1) for seconds in settings.smoothing_s})
-    peak_by_frames = {frames: _median_peak(normal, replays, settings.quantity, frames, settings.alarm_within_s) for frames in candidates}
+    quantity = _choose_quantity(_candidates(normal, bundle, settings), replays, settings)
+    frames_of = sorted({max(round(seconds * fps), 1) for seconds in settings.smoothing_s})
+    candidates = {frames: replace(quantity, smoothing_frames=frames) for frames in frames_of}
+    peaks = {frames: _median_peak(normal, replays, choice, settings.alarm_within_s) for frames, choice in candidates.items()}
     auc_by_weight = {weight: evaluate_replays(replays, weight).paper for weight in settings.paper_weights}
-    log.info("pseudo-anomalies: median peak score in time, by smoothing in frames: %s", _rounded(peak_by_frames))
+    log.info("pseudo-anomalies: median peak score in time, by smoothing in frames: %s", _rounded(peaks))
     log.info("pseudo-anomalies: AUC of protocol paper by weight of the PSNR: %s", _rounded(auc_by_weight))
-    return _best(peak_by_frames), _best(auc_by_weight)
+    return replace(candidates[_best(peaks)], paper_weight=_best(auc_by_weight))
+
+
+def _candidates(normal: Sequence[Runs], bundle: Bundle, settings: CalibrationSettings) -> list[Choice]:
+    """The quantities that this model has; a mixture weighs its parts by how little they vary on normal footage."""
+    has_memory = bool(bundle.manifest.pools)
+    names = [name for name in settings.quantities if has_memory or name == "local_error"]
+    scores = [score for runs in normal for run in runs for score in run]
+    spreads = {name: float(np.std([_raw(score)[name] for score in scores])) for name in MIXED if has_memory}
+    can_mix = all(spread > 0 for spread in spreads.values())
+    mixture = {name: 1 / spread for name, spread in spreads.items()} if can_mix else None
+    return [Choice(name, mixture if name == MIXTURE else None) for name in names if name != MIXTURE or mixture]
+
+
+def _choose_quantity(candidates: Sequence[Choice], replays: Sequence[Runs], settings: CalibrationSettings) -> Choice:
+    """The first, unless another one is better at telling pseudo-anomalies by more than chance would have it."""
+    if len(candidates) == 1:
+        return candidates[0]
+    judged = [without_aftermath(chain.from_iterable(runs)) for runs in replays]
+    truth = np.array([bool(score.truth) for scores in judged for score in scores])
+    auc = {choice.quantity: roc_auc(np.concatenate([choice.smoothed(scores) for scores in judged]), truth) for choice in candidates}
+    log.info("pseudo-anomalies: AUC by quantity: %s", _rounded(auc))
+    first, best = candidates[0], max(candidates, key=lambda choice: auc[choice.quantity])
+    return best if auc[best.quantity] >= auc[first.quantity] + settings.least_lead else first
 
 
 def _with_room(
@@ -200,7 +248,8 @@ def _with_room(
     for clip, rng in zip(clips, _generators(settings), strict=False):
         # Small frames, one clip at a time: the replays need a whole clip in memory.
         frames = [_shrink(frame, bundle.manifest.input) for frame in islice(read_frames(clip, fps), int(settings.pseudo_s * fps))]
-        changed = [add_fast_forwards(frames, fps, rng) for _ in range(settings.pseudo_rounds)]
+        add = add_fast_forwards if bundle.manifest.input.frames > 1 else add_giants
+        changed = [add(frames, fps, rng) for _ in range(settings.pseudo_rounds)]
         if any(frame.truth for replay in changed for frame in replay):
             yield frames, changed
 
@@ -219,16 +268,16 @@ def _shrink(frame: Frame, spec: InputSpec) -> Frame:
     return replace(frame, image=np.ascontiguousarray(planes.transpose(1, 2, 0)))
 
 
-def _median_peak(normal: Sequence[Runs], replays: Iterable[Runs], quantity: str, smoothing_frames: int, within_s: float) -> float:
+def _median_peak(normal: Sequence[Runs], replays: Iterable[Runs], choice: Choice, within_s: float) -> float:
     """The score that the middle one of the pseudo-anomalies reaches soon after it begins.
 
     An alarm is raised by a peak, and it must come in time: long smoothing calms normal footage, but answers late.
     """
-    values = np.concatenate([_smoothed(run, quantity, smoothing_frames) for run in chain.from_iterable(normal)])
-    scale = ScoreScale.fit(values, quantity, smoothing_frames)
+    values = np.concatenate([choice.smoothed(run) for run in chain.from_iterable(normal)])
+    scale = ScoreScale.fit(values, choice.quantity, choice.smoothing_frames, choice.mixture)
     peaks = []
     for run in chain.from_iterable(replays):
-        smoothed = _smoothed(run, quantity, smoothing_frames)
+        smoothed = choice.smoothed(run)
         for is_event, event in groupby(zip(run, smoothed, strict=True), key=lambda pair: bool(pair[0].truth)):
             if is_event:
                 pairs = list(event)
@@ -236,18 +285,19 @@ def _median_peak(normal: Sequence[Runs], replays: Iterable[Runs], quantity: str,
     return float(np.median(peaks))
 
 
-def _best(worth: Mapping[Choice, float]) -> Choice:
-    return max(worth, key=lambda choice: worth[choice])
+def _best(worth: Mapping[Value, float]) -> Value:
+    return max(worth, key=lambda value: worth[value])
 
 
-def _rounded(worth: Mapping[Choice, float]) -> dict[Choice, float]:
-    return {choice: round(value, 2) for choice, value in worth.items()}
+def _rounded(worth: Mapping[Value, float]) -> dict[Value, float]:
+    return {value: round(figure, 2) for value, figure in worth.items()}
 
 
 def _normal_run(run: Sequence[Score], smoothed: np.ndarray, scale: ScoreScale) -> NormalRun:
     return NormalRun(np.array([scale.score(value) for value in smoothed]), np.array([score.time_s for score in run]))
 
 
-def _smoothed(scores: Sequence[Score], quantity: str, frames: int) -> np.ndarray:
-    raw = [{"local_error": s.local_error, "regular_score": s.regular_score, "psnr_db": s.psnr_db} for s in scores]
-    return np.array(smooth([oddness(quantity, values) for values in raw], frames))
+def _raw(score: Score) -> dict[str, float]:
+    """Every quantity of a frame by name."""
+    raw = {"local_error": score.local_error, "regular_score": score.regular_score, "psnr_db": score.psnr_db}
+    return raw if score.query_distance is None else raw | {"query_distance": score.query_distance}

@@ -14,11 +14,16 @@ import numpy as np
 
 from edge_runtime.errors import ConfigError
 
-__all__ = ["QUANTITIES", "MovingAverage", "ScoreScale", "Threshold", "oddness", "smooth"]
+__all__ = ["MIXTURE", "QUANTITIES", "Mixture", "MovingAverage", "ScoreScale", "Threshold", "oddness", "smooth"]
 
-QUANTITIES = ("local_error", "regular_score", "psnr_db")
+QUANTITIES = ("local_error", "regular_score", "psnr_db", "query_distance")
+MIXTURE = "mixture"
 TAIL_PROBABILITY = 0.05
 KNOTS = 65
+
+
+Mixture = Mapping[str, float]
+"""Factor by quantity: the mixture is the sum of the quantities, each turned so that odd is high, times its factor."""
 
 
 @dataclass(frozen=True)
@@ -28,20 +33,24 @@ class ScoreScale:
     Up to its 95th percentile the distribution is empirical; above, an exponential tail, so that the score never saturates.
 
     Attributes:
-        quantity: `local_error`, `regular_score` or `psnr_db` (negated: a low PSNR is odd).
+        quantity: `local_error`, `regular_score`, `psnr_db` (negated: a low PSNR is odd), `query_distance` (mean over the pools), or
+            `mixture`.
         smoothing_frames: the quantity is averaged over this many scored frames, the newest included, ≥ 1.
         knots: the quantity at evenly spaced probabilities from 0 to 0.95, not falling.
         tail: how much the quantity grows while its tail probability falls by a factor e, > 0.
+        mixture: of which quantities, and how much of each; None unless the quantity is `mixture`.
     """
 
     quantity: str
     smoothing_frames: int
     knots: tuple[float, ...]
     tail: float
+    mixture: dict[str, float] | None = None
 
     def __post_init__(self) -> None:
-        if self.quantity not in QUANTITIES:
-            raise ConfigError(f"score scale: expected a quantity of {', '.join(QUANTITIES)}, got '{self.quantity}'.")
+        if self.quantity not in (*QUANTITIES, MIXTURE):
+            raise ConfigError(f"score scale: expected a quantity of {', '.join((*QUANTITIES, MIXTURE))}, got '{self.quantity}'.")
+        _check_mixture(self.quantity, self.mixture)
         if self.smoothing_frames < 1:
             raise ConfigError(f"score scale: expected smoothing over 1 frame or more, got {self.smoothing_frames}.")
         is_rising = len(self.knots) >= 2 and all(a <= b for a, b in zip(self.knots, self.knots[1:], strict=False))
@@ -49,7 +58,7 @@ class ScoreScale:
             raise ConfigError("score scale: expected at least 2 finite, rising knots and a tail above 0. Calibrate again.")
 
     @classmethod
-    def fit(cls, values: np.ndarray, quantity: str, smoothing_frames: int) -> ScoreScale:
+    def fit(cls, values: np.ndarray, quantity: str, smoothing_frames: int, mixture: Mixture | None = None) -> ScoreScale:
         """Fit to smoothed values of normal footage, (N,) with N ≥ 40.
 
         Raises:
@@ -63,7 +72,11 @@ class ScoreScale:
         excess = values[values > knots[-1]] - knots[-1]
         if not len(excess):
             raise ConfigError("score scale: all values of the held-out footage are equal. Is it one frozen picture?")
-        return cls(quantity, smoothing_frames, tuple(map(float, knots)), float(excess.mean()))
+        return cls(quantity, smoothing_frames, tuple(map(float, knots)), float(excess.mean()), None if mixture is None else dict(mixture))
+
+    def oddness(self, raw: Mapping[str, float]) -> float:
+        """The quantity of a frame, odd is high; `raw` has every quantity by name that the model knows."""
+        return oddness(self.quantity, raw, self.mixture)
 
     def score(self, value: float) -> float:
         """−log10 of the tail probability of a smoothed value, ≥ 0; rises with the value, without an upper end."""
@@ -107,9 +120,21 @@ class MovingAverage:
         self._values.clear()
 
 
-def oddness(quantity: str, raw: Mapping[str, float]) -> float:
-    """The raw quantity, turned so that odd is high."""
+def oddness(quantity: str, raw: Mapping[str, float], mixture: Mixture | None = None) -> float:
+    """The raw quantity, turned so that odd is high; of a mixture, the sum of its parts."""
+    if mixture is not None:
+        return math.fsum(factor * oddness(name, raw) for name, factor in mixture.items())
     return -raw[quantity] if quantity == "psnr_db" else raw[quantity]
+
+
+def _check_mixture(quantity: str, mixture: Mixture | None) -> None:
+    if (quantity == MIXTURE) is not bool(mixture):
+        raise ConfigError(
+            f"score scale: expected a mixture with the quantity '{MIXTURE}' and with no other, got {mixture} with '{quantity}'."
+        )
+    for name, factor in (mixture or {}).items():
+        if name not in QUANTITIES or not 0 < factor < math.inf:
+            raise ConfigError(f"score scale: expected a mixture of {', '.join(QUANTITIES)} with factors above 0, got {name}: {factor}.")
 
 
 def smooth(values: Sequence[float], frames: int) -> list[float]:

@@ -18,7 +18,7 @@ def main() -> int:
     parser.add_argument("--name", help="name of the bundle (default: the configuration's)")
     parser.add_argument("--precisions", nargs="+", choices=("fp32", "fp16"), default=("fp32", "fp16"))
     parser.add_argument("--no-fast-graphs", action="store_true", help="leave out what wide networks need on x86-64 CPUs alone")
-    parser.add_argument("--update", choices=("ema", "mnad", "none"), default="ema", help="how the memory learns at the edge")
+    parser.add_argument("--update", choices=("ema", "mnad", "none"), help="how the memory learns at the edge (default: the model's choice)")
     parser.add_argument("--update-rate", type=float, default=0.01, help="length of an ema step (default: %(default)s)")
     parser.add_argument("--drift-limit", type=float, default=0.25, help="drift at which the memory freezes (default: %(default)s)")
     parser.add_argument("--false-alarms-per-hour", type=float, default=1.0, help="what the threshold is chosen for")

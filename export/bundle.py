@@ -16,7 +16,6 @@ import msgspec
 import numpy as np
 import safetensors.torch
 import torch
-from torch import Tensor
 
 from calibration.clips import NormalClip
 from calibration.score import CalibrationSettings, calibrate
@@ -43,9 +42,11 @@ from export.onnx_graphs import OPSET, export_graph
 from export.parity import check_parity, parity
 from export.split import SplitModel, split
 from train.checkpoint import load_checkpoint
-from train.config import TrainConfig, parse_config
+from train.config import TrainConfig, config_values, parse_config
 from train.data import Segment, Windows, load_segments
-from train.models import Mnad, build_model
+from train.memory import Memory
+from train.model import Model
+from train.models import build_model
 
 __all__ = ["BundleSettings", "Run", "load_run", "make_bundle", "write_fast_graphs", "write_graphs"]
 
@@ -63,13 +64,14 @@ class BundleSettings:
     Attributes:
         name: of the bundle; the run's configuration's where None.
         has_fast_graphs: whether graphs for x86-64 CPUs are added where the network has a fast form, at twice the weights on disk.
-        update, update_rate, drift_limit: how the memory learns at the edge; see `UpdateSpec`.
+        update: the rule by which all pools learn at the edge, `ema`, `mnad` or `none`; each pool's own where None.
+        update_rate, drift_limit: how far they go; see `UpdateSpec`.
     """
 
     name: str | None = None
     precisions: tuple[str, ...] = ("fp32", "fp16")
     has_fast_graphs: bool = True
-    update: str = "ema"
+    update: str | None = None
     update_rate: float = 0.01
     drift_limit: float = 0.25
     calibration: CalibrationSettings = field(default_factory=CalibrationSettings)
@@ -90,15 +92,14 @@ class Run:
     """A training run as `train` left it: the best model, and what was held out.
 
     Attributes:
-        items: (M, D), or None for the model without memory.
         facts: `run.json`.
         epoch: of the best model.
     """
 
     path: Path
     config: TrainConfig
-    model: Mnad
-    items: Tensor | None
+    model: Model
+    memory: Memory
     facts: dict[str, Any]
     epoch: int
 
@@ -124,11 +125,13 @@ def load_run(path: Path) -> Run:
     config = parse_config(configuration, str(path / "run.json"))
     checkpoint = load_checkpoint(path / "best.safetensors")
     model = build_model(config)
+    memory = Memory(model.pools, torch.Generator())
+    memory.load(checkpoint.tensors, str(path))
     try:
         model.load_state_dict(checkpoint.part("model"))
     except RuntimeError as error:
         raise ConfigError(f"{path}: expected weights of the network that run.json describes, got others. Train again.") from error
-    return Run(path, config, model.eval(), checkpoint.tensors.get("memory.items"), facts, checkpoint.facts["epoch"])
+    return Run(path, config, model.eval(), memory, facts, checkpoint.facts["epoch"])
 
 
 def make_bundle(run: Run, out: Path, settings: BundleSettings) -> Bundle:
@@ -154,38 +157,29 @@ def make_bundle(run: Run, out: Path, settings: BundleSettings) -> Bundle:
     return Bundle.load(out)
 
 
-def write_graphs(model: Mnad, precision: str, folder: Path) -> tuple[GraphSpec, GraphSpec]:
+def write_graphs(model: Model, precision: str, folder: Path) -> tuple[GraphSpec, GraphSpec]:
     """Export encoder and decoder of one precision into a folder."""
-    return _write_halves(model, split(model), precision, folder, suffix=precision)
+    return _write_halves(split(model), precision, folder, suffix=precision)
 
 
-def write_fast_graphs(model: Mnad, folder: Path) -> FastGraphs | None:
+def write_fast_graphs(model: Model, folder: Path) -> FastGraphs | None:
     """The same in float32 with fast convolutions; None where they would spare too little."""
     halves = split(model)
-    clip, given = _example(model, halves)
-    encoder, decoder = speed_up(halves.encoder, [clip]), speed_up(halves.decoder, list(given.values()))
+    encoder, decoder = speed_up(halves.encoder, [halves.window]), speed_up(halves.decoder, list(halves.given.values()))
     if encoder.spared + decoder.spared < LEAST_SPARED * (encoder.multiplications + decoder.multiplications):
         return None
-    fast = SplitModel(encoder.module, decoder.module)
-    return FastGraphs(*_write_halves(model, fast, "fp32", folder, suffix="fp32-fast"), parity={})
+    fast = replace(halves, encoder=encoder.module, decoder=decoder.module)
+    return FastGraphs(*_write_halves(fast, "fp32", folder, suffix="fp32-fast"), parity={})
 
 
-def _write_halves(model: Mnad, halves: SplitModel, precision: str, folder: Path, suffix: str) -> tuple[GraphSpec, GraphSpec]:
-    clip, given = _example(model, halves)
+def _write_halves(halves: SplitModel, precision: str, folder: Path, suffix: str) -> tuple[GraphSpec, GraphSpec]:
+    """Write the two modules as graphs."""
+    halved = halves.halved if precision == "fp16" else None
+    encoder, decoder = folder / f"encoder.{suffix}.onnx", folder / f"decoder.{suffix}.onnx"
     return (
-        export_graph(halves.encoder, {"clip": clip}, halves.encoder.outputs, folder / f"encoder.{suffix}.onnx", precision),
-        export_graph(halves.decoder, given, halves.decoder.outputs, folder / f"decoder.{suffix}.onnx", precision),
+        export_graph(halves.encoder, {"clip": halves.window}, halves.encoder.outputs, encoder, halved),
+        export_graph(halves.decoder, halves.given, halves.decoder.outputs, decoder, halved),
     )
-
-
-def _example(model: Mnad, halves: SplitModel) -> tuple[Tensor, dict[str, Tensor]]:
-    """A clip, and what the decoder takes, by name in its order."""
-    spec = model.input_spec
-    clip = torch.zeros(1, spec.frames, spec.channels, spec.height, spec.width)
-    with torch.no_grad():
-        encoded = dict(zip(halves.encoder.outputs, halves.encoder(clip), strict=True))
-    given = encoded | {"read": encoded["query"], "target": clip[:, 0]}
-    return clip, {name: given[name] for name in halves.decoder.inputs}
 
 
 def _write_draft(run: Run, folder: Path, settings: BundleSettings) -> Bundle:
@@ -198,25 +192,38 @@ def _write_draft(run: Run, folder: Path, settings: BundleSettings) -> Bundle:
     }
     if settings.has_fast_graphs and "fp32" in precisions:
         precisions["fp32"] = replace(precisions["fp32"], fast=write_fast_graphs(run.model, folder))
-    pools = {} if run.items is None else {"memory": run.items.contiguous()}
-    content = safetensors.torch.save(pools)
+    content = safetensors.torch.save({name: items.contiguous() for name, items in run.memory.copy_items().items()})
     (folder / "memory.safetensors").write_bytes(content)
     manifest = Manifest(
         schema=SCHEMA,
         name=settings.name or run.config.name,
-        model=ModelSpec(run.config.model.name, msgspec.to_builtins(run.config)),
+        model=ModelSpec(run.config.model, msgspec.to_builtins(config_values(run.config))),
         input=run.config.input,
         fps=run.facts["fps"],
-        pools=tuple(PoolSpec(name, "query", "read", "softmax", settings.update) for name in pools),
+        pools=tuple(
+            PoolSpec(pool.name, pool.query, pool.read, pool.addressing, settings.update or pool.update) for pool in run.model.pools
+        ),
         memory=FileSpec("memory.safetensors", hashlib.sha256(content).hexdigest()),
         gate=GateSpec(limit=0.0),
-        update=UpdateSpec(settings.update_rate, run.config.memory.write_scale, settings.drift_limit),
+        update=UpdateSpec(settings.update_rate, _write_scale(run.model), settings.drift_limit),
         paper_weight=0.6,
         precisions=precisions,
         provenance=_provenance(run, settings),
     )
     (folder / "manifest.json").write_bytes(encode_manifest(manifest))
     return Bundle.load(folder)
+
+
+def _write_scale(model: Model) -> str:
+    """The one of all pools: a manifest has no more.
+
+    Raises:
+        ConfigError: they differ.
+    """
+    scales = {pool.write_scale for pool in model.pools} or {"all"}
+    if len(scales) > 1:
+        raise ConfigError(f"pools: expected one write_scale, got {', '.join(sorted(scales))}. Give all pools of the model the same.")
+    return scales.pop()
 
 
 def _with_parity(bundle: Bundle, run: Run) -> Bundle:
@@ -226,11 +233,11 @@ def _with_parity(bundle: Bundle, run: Run) -> Bundle:
     chosen = [batch for _, batch in zip(range(PARITY_WINDOWS), windows.batches(1, np.random.default_rng(0)), strict=False)]
     precisions = {}
     for name, precision in bundle.manifest.precisions.items():
-        differences = parity(bundle, precision, run.model, run.items, chosen)
+        differences = parity(bundle, precision, run.model, run.memory, chosen)
         check_parity(differences, name)
         precisions[name] = replace(precision, parity=differences)
         if precision.fast is not None:
-            differences = parity(bundle, precision.fast, run.model, run.items, chosen)
+            differences = parity(bundle, precision.fast, run.model, run.memory, chosen)
             check_parity(differences, name, is_fast=True)
             precisions[name] = replace(precisions[name], fast=replace(precision.fast, parity=differences))
     return replace(bundle, manifest=replace(bundle.manifest, precisions=precisions))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import onnx
@@ -22,14 +22,14 @@ IR_VERSION = 8
 
 
 def export_graph(
-    module: nn.Module, inputs: Mapping[str, Tensor], outputs: tuple[str, ...], path: Path, precision: str = "fp32"
+    module: nn.Module, inputs: Mapping[str, Tensor], outputs: tuple[str, ...], path: Path, halved: Collection[str] | None = None
 ) -> GraphSpec:
     """Trace a float32 module and write it to `path`.
 
     Args:
         inputs: by name, in the module's order, batch axis first.
         outputs: names, in the module's order.
-        precision: `fp32`, or `fp16` for the network between the casts at its inputs and the scores; see `halve`.
+        halved: for a float16 graph, which of its inputs and outputs are float16 as well; see `halve`. None: a float32 graph.
 
     Returns:
         The file's name, hash and tensors, for the manifest.
@@ -54,8 +54,8 @@ def export_graph(
         examples = module(*inputs.values())
     for value, example in zip(model.graph.output, examples, strict=True):
         _name_shape(value, example)
-    if precision == "fp16":
-        halve(model)
+    if halved is not None:
+        halve(model, halved)
     onnx.checker.check_model(model, full_check=True)
     content = model.SerializeToString(deterministic=True)
     path.write_bytes(content)

@@ -6,15 +6,16 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from edge_runtime.bundle import Bundle
 from edge_runtime.bundle.manifest import FastGraphs, Precision
 from edge_runtime.errors import BundleError
 from edge_runtime.graphs.onnxruntime import OnnxRuntimeGraph
-from export.split import scores
-from train import memory
-from train.models import Mnad
+from export.split import DecoderGraph, scores
+from train.data import Batch
+from train.loop import forward
+from train.memory import Memory
+from train.model import Model
 
 __all__ = ["TOLERANCES", "check_parity", "parity"]
 
@@ -23,9 +24,7 @@ TOLERANCES = {"fp32": 1e-4, "fp16": 2e-2}
 
 
 @torch.inference_mode()
-def parity(
-    bundle: Bundle, graphs: Precision | FastGraphs, model: Mnad, items: Tensor | None, windows: Iterable[tuple[Tensor, Tensor]]
-) -> dict[str, float]:
+def parity(bundle: Bundle, graphs: Precision | FastGraphs, model: Model, memory: Memory, batches: Iterable[Batch]) -> dict[str, float]:
     """Largest absolute difference between the exported graphs and the PyTorch model in float32, by tensor.
 
     Both take the same reads, those of the model's own queries, so that only the graphs are compared.
@@ -33,20 +32,18 @@ def parity(
     Args:
         graphs: of the bundle.
         model: as trained, in eval mode.
-        items: (M, D), or None for the model without memory.
-        windows: clip (1, T, C, h, w) and target (1, C, h, w).
+        memory: its items.
+        batches: of one window each.
     """
     encoder, decoder = OnnxRuntimeGraph(bundle, graphs.encoder), OnnxRuntimeGraph(bundle, graphs.decoder)
     largest: dict[str, float] = {}
-    for clip, target in windows:
-        wanted = dict(model.encoder(clip))
-        mixed = None if items is None else memory.read(wanted["query"], items)
-        prediction = model.decoder(wanted["query"], mixed, *(wanted[f"skip_{i}"] for i in (1, 2, 3)))
-        names = ("error_map", "score/psnr_db", "score/regular_score", "score/local_error")
-        wanted |= {"prediction": prediction, **dict(zip(names, scores(prediction, target), strict=True))}
-        got = dict(encoder.run({"clip": clip.numpy()}))
-        reads = {} if mixed is None else {"read": mixed.numpy()}
-        got |= decoder.run({**got, **reads, "target": target.numpy()})
+    for batch in batches:
+        step = forward(model, memory, batch)
+        values = (step.prediction, *scores(step.prediction, batch.target))
+        wanted = dict(step.encoded) | dict(zip(DecoderGraph.outputs, values, strict=True))
+        got = dict(encoder.run({"clip": batch.window.numpy()}))
+        reads = {name: read.numpy() for name, read in step.reading.inputs.items()}
+        got |= decoder.run({**got, **reads, "target": batch.target.numpy()})
         for name in got:
             difference = float(np.abs(wanted[name].numpy() - got[name].astype(np.float32)).max())
             largest[name] = float(np.maximum(largest.get(name, 0.0), difference))  # a NaN stays one

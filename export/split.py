@@ -3,71 +3,122 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from train.models import Mnad
+from train.model import Model, TrainedPool
 
-__all__ = ["DecoderGraph", "EncoderGraph", "SplitModel", "scores", "split"]
+__all__ = ["DecoderGraph", "EncoderGraph", "SplitModel", "fold_norms", "scores", "split"]
+
+Folded = TypeVar("Folded", bound=nn.Module)
 
 FLOORED_MSE = 1e-10
+CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
+TRANSPOSED = (nn.ConvTranspose2d, nn.ConvTranspose3d)
+NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 @dataclass(frozen=True)
 class SplitModel:
-    """Two modules to export, with the names of what goes in and comes out, in order."""
+    """Two modules to export, with the names of what goes in and comes out, in order, and an example of what goes in.
+
+    Attributes:
+        halved: tensors between the two that have the graphs' own precision; all others are float32 in every precision.
+    """
 
     encoder: EncoderGraph
     decoder: DecoderGraph
+    window: Tensor
+    given: Mapping[str, Tensor]
+    halved: frozenset[str]
 
 
-def split(model: Mnad) -> SplitModel:
+@torch.no_grad()
+def split(model: Model) -> SplitModel:
     """Copy a trained model into two modules, batch norms folded into the convolutions before them."""
-    fused = _fuse(copy.deepcopy(model).eval())
-    return SplitModel(EncoderGraph(fused).eval(), DecoderGraph(fused, model.has_memory).eval())
+    folded = fold_norms(copy.deepcopy(model).eval())
+    spec = model.input_spec
+    window = torch.zeros(1, spec.frames, spec.channels, spec.height, spec.width)
+    encoded = folded.encode(window)
+    reads = {pool.read: encoded[pool.query] for pool in model.pools if pool.read is not None}
+    given = _Recorded({**_with_reads(encoded, model.pools, reads)})
+    folded.decode(given)
+    inputs = tuple(name for name in given if name in given.asked_for)
+    queries = {pool.query for pool in model.pools}
+    example = {name: given[name] for name in inputs} | {"target": window[:, 0]}
+    return SplitModel(
+        EncoderGraph(folded, tuple(encoded)).eval(),
+        DecoderGraph(folded, inputs, queries | set(reads)).eval(),
+        window,
+        example,
+        frozenset(encoded) - queries,
+    )
 
 
 class EncoderGraph(nn.Module):
-    """Clip to query and skips.
+    """Window to what `encode` returns.
 
     Its casts to float32, and the decoder's, do nothing here. They mark where half precision begins; `halve` turns them over.
     """
 
     inputs = ("clip",)
-    outputs = ("query", "skip_1", "skip_2", "skip_3")
 
-    def __init__(self, model: Mnad) -> None:
+    def __init__(self, model: Model, outputs: tuple[str, ...]) -> None:
         super().__init__()
-        self._encoder = model.encoder
+        self._model = model
+        self.outputs = outputs
 
-    def forward(self, clip: Tensor) -> tuple[Tensor, ...]:
-        """clip: (B, T, C, h, w) float32 in [−1, 1]. Outputs as `MnadEncoder.forward` names them."""
-        encoded = self._encoder(clip.to(torch.float32))
+    def forward(self, window: Tensor) -> tuple[Tensor, ...]:
+        """window: (B, T, C, h, w) float32 in [−1, 1]."""
+        encoded = self._model.encode(window.to(torch.float32))
         return tuple(encoded[name] for name in self.outputs)
 
 
 class DecoderGraph(nn.Module):
-    """Query, read and skips to the prediction; with the target frame, to the error map and the scores."""
+    """What `decode` looks up to the prediction; with the target frame, to the error map and the scores."""
 
     outputs = ("prediction", "error_map", "score/psnr_db", "score/regular_score", "score/local_error")
 
-    def __init__(self, model: Mnad, has_memory: bool) -> None:
+    def __init__(self, model: Model, inputs: tuple[str, ...], float32: Collection[str]) -> None:
         super().__init__()
-        self._decoder = model.decoder
-        self._has_memory = has_memory
-        self.inputs = (*(("query", "read") if has_memory else ("query",)), "skip_1", "skip_2", "skip_3", "target")
+        self._model = model
+        self._float32 = frozenset(float32)
+        self.inputs = (*inputs, "target")
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """tensors: in the order of `inputs`; target (B, C, h, w) float32 in [−1, 1]. Outputs are float32."""
         given = dict(zip(self.inputs, tensors, strict=True))
-        query, read = given["query"].to(torch.float32), given.get("read")
-        read = None if read is None else read.to(torch.float32)
-        prediction = self._decoder(query, read, given["skip_1"], given["skip_2"], given["skip_3"]).float()
-        return (prediction, *scores(prediction, given["target"]))
+        target = given.pop("target")
+        marked = {name: tensor.to(torch.float32) if name in self._float32 else tensor for name, tensor in given.items()}
+        prediction = self._model.decode(marked).float()
+        return (prediction, *scores(prediction, target))
+
+
+class _Recorded(dict[str, Tensor]):
+    """Remembers what was looked up."""
+
+    def __init__(self, values: Mapping[str, Tensor]) -> None:
+        super().__init__(values)
+        self.asked_for: set[str] = set()
+
+    def __getitem__(self, name: str) -> Tensor:
+        self.asked_for.add(name)
+        return super().__getitem__(name)
+
+
+def _with_reads(encoded: Mapping[str, Tensor], pools: Sequence[TrainedPool], reads: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What the decoder may take, each read behind its query."""
+    given: dict[str, Tensor] = {}
+    for name, tensor in encoded.items():
+        given[name] = tensor
+        given |= {pool.read: reads[pool.read] for pool in pools if pool.query == name and pool.read is not None}
+    return given
 
 
 def scores(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -94,22 +145,24 @@ def scores(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor, 
     return error_map, psnr_db, regular_score, local_error
 
 
-def _fuse(module: nn.Module) -> nn.Module:
-    """Fold every batch norm into the convolution before it, in place."""
+def fold_norms(module: Folded) -> Folded:
+    """Fold batch norms into the convolution right before them in a Sequential, in place; what cannot be folded stays."""
     for name, child in module.named_children():
-        if isinstance(child, nn.Sequential):
-            setattr(module, name, _fuse_sequence(child))
-        else:
-            _fuse(child)
+        setattr(module, name, _fold_sequence(child) if isinstance(child, nn.Sequential) else fold_norms(child))
     return module
 
 
-def _fuse_sequence(sequence: nn.Sequential) -> nn.Sequential:
+def _fold_sequence(sequence: nn.Sequential) -> nn.Sequential:
     layers: list[nn.Module] = []
     for layer in sequence:
-        if isinstance(layer, nn.BatchNorm2d):
-            before = layers.pop()
-            layers.append(fuse_conv_bn_eval(before, layer, transpose=isinstance(before, nn.ConvTranspose2d)))
+        before = layers[-1] if layers else None
+        if isinstance(layer, NORMS) and layer.running_mean is not None and _takes_a_norm(before):
+            layers[-1] = fuse_conv_bn_eval(before, layer, transpose=isinstance(before, TRANSPOSED))
         else:
-            layers.append(layer)
+            layers.append(_fold_sequence(layer) if isinstance(layer, nn.Sequential) else fold_norms(layer))
     return nn.Sequential(*layers)
+
+
+def _takes_a_norm(layer: nn.Module | None) -> bool:
+    """Whether a norm behind it can be folded in; of a transposed convolution in groups, PyTorch's function spoils the weights."""
+    return isinstance(layer, CONVOLUTIONS) or (isinstance(layer, TRANSPOSED) and layer.groups == 1)

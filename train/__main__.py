@@ -22,6 +22,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--epochs", type=int, help="instead of optimiser.epochs")
     parser.add_argument("--from", type=Path, metavar="RUN", dest="start", help="begin with the weights and the memory of another run")
+    parser.add_argument("--device", default="auto", help="auto (the GPU where there is one), cpu or cuda")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     arguments = parser.parse_args()
@@ -38,7 +39,7 @@ def _train(arguments: argparse.Namespace) -> int:
 
     with signals.interrupting():
         start = None if arguments.start is None else load_starting_point(arguments.start)
-        train(config, arguments.data, arguments.out, resume=arguments.resume, start=start)
+        train(config, arguments.data, arguments.out, resume=arguments.resume, start=start, device=arguments.device)
     return 0
 
 

@@ -21,7 +21,7 @@ __all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint"]
 @dataclass(frozen=True)
 class Checkpoint:
     """Attributes:
-    tensors: by name: `model.*`, `memory.items`, and in a checkpoint to resume from `optimiser.*`.
+    tensors: by name: `model.*`, `<pool>.items`, and in a checkpoint to resume from `optimiser.*`.
     facts: what is not a tensor (epoch, losses); plain JSON values.
     """
 

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
@@ -30,7 +31,18 @@ from edge_runtime.sources.footage.clips import list_clips
 from train.config import DataConfig, PseudoAnomalyConfig
 from train.pseudo_anomalies import quicken_some
 
-__all__ = ["CALIBRATION_S", "CachedClip", "Footage", "Segment", "Windows", "cache_footage", "is_same_place", "load_segments", "split_clips"]
+__all__ = [
+    "CALIBRATION_S",
+    "Batch",
+    "CachedClip",
+    "Footage",
+    "Segment",
+    "Windows",
+    "cache_footage",
+    "is_same_place",
+    "load_segments",
+    "split_clips",
+]
 
 CALIBRATION_S = 6.0  # a held-out clip as long as this has room for a pseudo-anomaly, without which no bundle is calibrated
 LEFTOVER = re.compile(r"\.(.+)\.[0-9a-f]{8}\.(u8|json)")
@@ -69,15 +81,39 @@ class Footage:
     fps: float
 
 
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Windows as a model takes them.
+
+    Attributes:
+        window: (B, T, C, h, w) float32 in [−1, 1].
+        target: (B, C, h, w) float32 in [−1, 1].
+        is_pseudo: (B,) bool, windows that were made anomalous.
+    """
+
+    window: Tensor
+    target: Tensor
+    is_pseudo: Tensor
+
+
 class Windows:
     """All windows of some clips, in batches.
 
     A window is `spec.span` consecutive frames of one clip; none reaches over the end of a clip, nor over a gap, which ends one.
+
+    Args:
+        device: where batches are made. On a GPU all frames are kept there, as bytes.
     """
 
-    def __init__(self, clips: Sequence[CachedClip], spec: InputSpec, pseudo_anomalies: PseudoAnomalyConfig | None = None) -> None:
+    def __init__(
+        self,
+        clips: Sequence[CachedClip],
+        spec: InputSpec,
+        pseudo_anomalies: PseudoAnomalyConfig | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
         self._pseudo_anomalies = pseudo_anomalies
-        self._frames = [clip.frames for clip in clips]
+        self._frames = [_on_device(clip.frames, torch.device(device)) for clip in clips]
         self._spec = spec
         self._starts = np.array(
             [(c, i) for c, frames in enumerate(self._frames) for i in range(len(frames) - spec.span + 1)], dtype=np.int64
@@ -86,8 +122,8 @@ class Windows:
     def __len__(self) -> int:
         return len(self._starts)
 
-    def batches(self, size: int, order: np.random.Generator | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (clip, target): (B, T, C, h, w) and (B, C, h, w) float32 in [−1, 1].
+    def batches(self, size: int, order: np.random.Generator | None = None) -> Iterator[Batch]:
+        """Yield the windows.
 
         Args:
             size: B. The last batch may be smaller, but never a single window: batch norm needs two.
@@ -98,11 +134,20 @@ class Windows:
             chosen = starts[at : at + size]
             if order is not None and len(chosen) < min(size, 2):
                 return
-            windows = np.stack([self._frames[c][i : i + self._spec.span] for c, i in chosen])
+            windows = torch.stack([self._frames[c][i : i + self._spec.span] for c, i in chosen.tolist()])
+            is_pseudo = torch.zeros(len(chosen), dtype=torch.bool, device=windows.device)
             if order is not None and self._pseudo_anomalies is not None:
-                quicken_some(windows, self._frames, chosen, self._spec.frames, self._pseudo_anomalies, order)
-            batch = torch.from_numpy(windows).float().mul_(1 / 127.5).sub_(1)  # (B, span, C, h, w)
-            yield batch[:, : self._spec.frames], batch[:, self._spec.target]
+                is_pseudo = quicken_some(windows, self._frames, chosen, self._spec.frames, self._pseudo_anomalies, order)
+            batch = windows.float().mul_(1 / 127.5).sub_(1)  # (B, span, C, h, w)
+            yield Batch(batch[:, : self._spec.frames], batch[:, self._spec.target], is_pseudo)
+
+
+def _on_device(frames: np.ndarray, device: torch.device) -> Tensor:
+    """(N, C, h, w) uint8; on the CPU it stays where it is mapped."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a map that cannot be written; nobody does
+        tensor = torch.from_numpy(frames)
+    return tensor.to(device)
 
 
 def cache_footage(data: str, spec: InputSpec, config: DataConfig, cache: Path) -> Footage:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from train.config import PseudoAnomalyConfig
 
@@ -19,8 +21,8 @@ FEATHER = 0.15
 
 
 def quicken_some(
-    windows: np.ndarray, clips: Sequence[np.ndarray], starts: np.ndarray, frames: int, config: PseudoAnomalyConfig, rng: np.random.Generator
-) -> None:
+    windows: Tensor, clips: Sequence[Tensor], starts: np.ndarray, frames: int, config: PseudoAnomalyConfig, rng: np.random.Generator
+) -> Tensor:
     """Make a share of the windows too fast, in place. One that lies too close to its clip's beginning stays as it is.
 
     Args:
@@ -29,8 +31,12 @@ def quicken_some(
         starts: (B, 2) clip and first frame of each window.
         frames: T, 2 or more.
         rng: chooses which, how fast and where.
+
+    Returns:
+        (B,) bool, the windows that are too fast now.
     """
-    for window, (clip, start) in zip(windows, starts, strict=True):
+    is_fast = torch.zeros(len(windows), dtype=torch.bool, device=windows.device)
+    for at, (window, (clip, start)) in enumerate(zip(windows, starts.tolist(), strict=True)):
         if rng.random() >= config.share:
             continue
         last, steps = start + frames - 1, frames - 1
@@ -40,10 +46,12 @@ def quicken_some(
         speed = int(rng.choice(speeds))
         past = clips[clip][last - speed * steps : last + 1 : speed]
         mask = _draw_box(window[:frames], rng) if rng.random() < config.box_share else np.ones(window.shape[-2:])
-        window[:frames] = quicken(window[:frames], past, mask)
+        window[:frames] = quicken(window[:frames], past, torch.from_numpy(mask).to(window.device))
+        is_fast[at] = True
+    return is_fast
 
 
-def quicken(window: np.ndarray, past: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def quicken(window: Tensor, past: Tensor, mask: Tensor) -> Tensor:
     """Blend a fast past into a window.
 
     Args:
@@ -53,13 +61,13 @@ def quicken(window: np.ndarray, past: np.ndarray, mask: np.ndarray) -> np.ndarra
     Returns:
         (T, C, h, w) uint8.
     """
-    return np.rint(mask * past + (1 - mask) * window).astype(np.uint8)
+    return (mask * past + (1 - mask) * window).round().to(torch.uint8)
 
 
-def _draw_box(window: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _draw_box(window: Tensor, rng: np.random.Generator) -> np.ndarray:
     """(h, w) float: 1 inside a box around something that moves, 0 outside, soft between."""
     height, width = window.shape[-2:]
-    change = (window[-1].astype(float) - window[0]).sum(axis=0) ** 2 + 1
+    change = ((window[-1].double() - window[0]).sum(dim=0) ** 2 + 1).cpu().numpy()
     row, column = divmod(int(rng.choice(change.size, p=(change / change.sum()).ravel())), width)
     return np.outer(_soft_span(row, height, rng), _soft_span(column, width, rng))
 

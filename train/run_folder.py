@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from edge_runtime.errors import ConfigError
 from edge_runtime.files import remove_leftovers
 from edge_runtime.locks import locked_folder
-from train.config import TrainConfig, parse_config
+from train.config import TrainConfig, config_values, parse_config
 from train.data import Segment, is_same_place
 
 __all__ = ["check_begun_as", "check_clips", "claimed"]
@@ -47,8 +46,8 @@ def check_begun_as(config: TrainConfig, data: str, out: Path, *, resume: bool) -
         raise ConfigError(f"{out}: expected an empty folder, found a run. Go on with RESUME=1, or say another OUT=.")
     before = _read(run)
     changed = [] if is_same_place(before["data"], data) else ["the data"]
-    begun, now = asdict(parse_config(before["configuration"], str(run))), asdict(config)
-    changed += [key for key in now if now[key] != begun[key]]
+    begun, now = config_values(parse_config(before["configuration"], str(run))), config_values(config)
+    changed += [key for key in now if now[key] != begun.get(key)]
     if changed:
         raise ConfigError(
             f"{out}: expected what the run began with, got another in: {', '.join(changed)}. Resume with the same CONFIG, DATA and EPOCHS, "

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from edge_runtime.errors import ConfigError
 from train.checkpoint import Checkpoint, load_checkpoint
 from train.data import Segment, is_same_place
-from train.models import Mnad
+from train.memory import Memory
+from train.model import Model
 
 __all__ = ["StartingPoint", "load_starting_point"]
 
@@ -44,18 +43,13 @@ class StartingPoint:
             "started_from": self.facts.get("started_from"),
         }
 
-    def begin(self, model: Mnad, items: Tensor | None) -> Tensor | None:
-        """Put the weights into the model; the memory to begin with, (M, D) or None, like `items`.
+    def begin(self, model: Model, memory: Memory) -> None:
+        """Put the weights into the model and the items into the memory.
 
         Raises:
             ConfigError: it is another network, or another memory.
         """
-        found = self.checkpoint.tensors.get("memory.items")
-        shapes = [None if tensor is None else tuple(tensor.shape) for tensor in (items, found)]
-        if shapes[0] != shapes[1]:
-            raise ConfigError(
-                f"{self.path}: expected a memory of {shapes[0]}, the run has {shapes[1]}. Start from a run with the same [memory]."
-            )
+        memory.load(self.checkpoint.tensors, str(self.path))
         try:
             model.load_state_dict(self.checkpoint.part("model"))
         except RuntimeError as error:
@@ -63,7 +57,6 @@ class StartingPoint:
                 f"{self.path}: expected weights of the network that the configuration describes, got others. "
                 "Start from a run with the same [model], input.frames and input.channels."
             ) from error
-        return found
 
     def check_held_out(self, held_out: Iterable[Segment]) -> None:
         """Raises:

@@ -12,7 +12,7 @@ from torch.nn import functional
 from edge_runtime.frames import Frame
 from export.split import scores
 from train import memory
-from train.models import Mnad
+from train.models.mnad_prediction import MnadPrediction
 
 __all__ = ["TorchModel", "Variant"]
 
@@ -44,7 +44,7 @@ class TorchModel:
         device: `cuda` or `cpu`.
     """
 
-    def __init__(self, model: Mnad, items: Tensor, device: str, variant: Variant) -> None:
+    def __init__(self, model: MnadPrediction, items: Tensor, device: str, variant: Variant) -> None:
         self._network = model.to(device=device, dtype=variant.dtype)
         self._items = items.to(device)
         self._device = device
@@ -77,10 +77,10 @@ class TorchModel:
     def _frame(self, clip: Tensor, target: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
         """PSNR, regular score, local error and query distance; and the items for the next frame."""
         dtype = self._variant.dtype
-        encoded = dict(self._network.encoder(clip.to(dtype)))
-        query = encoded.pop("query")
-        read = memory.read(query, items)
-        prediction = self._network.decoder(query.to(dtype), read.to(dtype), **encoded).float()
+        encoded = self._network.encode(clip.to(dtype))
+        query = encoded["query"]
+        read = memory.read(memory.address(query, items), items)
+        prediction = self._network.decode(encoded | {"query": query.to(dtype), "read": read.to(dtype)}).float()
         _, psnr_db, regular_score, local_error = scores(prediction, target)
         rows = memory.flatten(query)
         distance = (rows - items[(rows @ items.T).argmax(dim=1)]).square().mean()

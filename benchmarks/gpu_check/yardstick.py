@@ -20,7 +20,7 @@ from benchmarks.gpu_check.settings import Settings
 from benchmarks.gpu_check.torch_model import TorchModel, Variant
 from edge_runtime.detector import Detector
 from edge_runtime.frames import Frame
-from train.models import Mnad
+from train.models.mnad_prediction import MnadPrediction
 
 __all__ = ["measure"]
 
@@ -116,5 +116,5 @@ def _step_of(detector: Detector) -> Step:
     return step
 
 
-def _model(settings: Settings) -> Mnad:
+def _model(settings: Settings) -> MnadPrediction:
     return random_model(side=settings.side, width=settings.width)

@@ -63,11 +63,12 @@ def parse_manifest(content: bytes, origin: str) -> Manifest:
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """The bytes of `manifest.json`: indented, keys in the order of the dataclasses, `fast` where there is one."""
+    """The bytes of `manifest.json`: indented, keys in the order of the dataclasses, `fast` and `mixture` where there is one."""
     values = msgspec.to_builtins(manifest)
     for precision in values["precisions"].values():
-        if precision.get("fast") is None:
-            precision.pop("fast", None)
+        for part, key in ((precision, "fast"), (precision["score_scale"], "mixture")):
+            if part.get(key) is None:
+                part.pop(key, None)
     return msgspec.json.format(msgspec.json.encode(values), indent=2) + b"\n"
 
 
@@ -100,7 +101,10 @@ def _check_manifest(manifest: Manifest, origin: str) -> None:
         threshold = precision.threshold
         require(math.isfinite(threshold.score), f"a finite precisions.{name}.threshold.score, got {threshold.score}")
         require(0 <= threshold.hold_s < math.inf, f"precisions.{name}.threshold.hold_s of 0 or more, got {threshold.hold_s}")
-        frames = precision.score_scale.smoothing_frames
+        scale = precision.score_scale
+        quantities = scale.mixture or (scale.quantity,)
+        require(bool(manifest.pools) or "query_distance" not in quantities, f"a pool for precisions.{name}.score_scale of query_distance")
+        frames = scale.smoothing_frames
         require(frames <= LONGEST_SMOOTHING, f"precisions.{name}.score_scale.smoothing_frames of at most {LONGEST_SMOOTHING}, got {frames}")
         _check_graphs(manifest, precision, f"precisions.{name}", require)
         if precision.fast is not None:

@@ -1,13 +1,68 @@
-"""The networks. Each is an encoder and a decoder, cut where the memory sits between them."""
+"""The networks, one file each, found by their names.
+
+A file here registers its class under the file's name. A class that is registered elsewhere, in a package of one's own or in a test, is
+found as well once it is imported.
+"""
 
 from __future__ import annotations
 
-from train.config import TrainConfig
-from train.models.mnad import Mnad
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeVar
 
-__all__ = ["Mnad", "build_model"]
+from edge_runtime.errors import ConfigError
+
+if TYPE_CHECKING:
+    from train.config import TrainConfig
+    from train.model import Model
+
+__all__ = ["ModelEntry", "build_model", "find_model", "register"]
+
+Kind = TypeVar("Kind", bound=type)
 
 
-def build_model(config: TrainConfig) -> Mnad:
+@dataclass(frozen=True)
+class ModelEntry:
+    """A network that a configuration can name.
+
+    Attributes:
+        build: called with the input spec and the model's sections.
+        sections: the dataclass of its sections; see `train.model.Sections`.
+    """
+
+    build: Callable[..., Model]
+    sections: Any
+
+
+_ENTRIES: dict[str, ModelEntry] = {}
+
+
+def register(name: str, sections: type) -> Callable[[Kind], Kind]:
+    """Let configurations find a model's class under a name."""
+
+    def remember(kind: Kind) -> Kind:
+        _ENTRIES[name] = ModelEntry(kind, sections)
+        return kind
+
+    return remember
+
+
+def find_model(name: object, origin: str) -> ModelEntry:
+    """The model of a name; `origin` names the configuration in errors.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    files = [module.name for module in pkgutil.iter_modules(__path__)]
+    if name in files:
+        import_module(f"{__name__}.{name}")
+    if name not in _ENTRIES:
+        raise ConfigError(f"{origin}: model.name: expected one of {', '.join(sorted({*files, *_ENTRIES}))}, got {name!r}.")
+    return _ENTRIES[str(name)]
+
+
+def build_model(config: TrainConfig) -> Model:
     """The network that a configuration names, with random weights."""
-    return Mnad(config.input, width=config.model.width, has_memory=config.memory.items > 0)
+    return find_model(config.model, config.name).build(config.input, config.sections)

@@ -14,7 +14,7 @@ import pytest
 import safetensors.numpy
 import torch
 
-from calibration.fast_forwards import PAUSE_S
+from calibration.box_anomalies import PAUSE_S
 from edge_runtime import Bundle, Detector, open_source
 from edge_runtime.errors import BundleError, ConfigError, SinkError
 from edge_runtime.preprocess import InputSpec

@@ -4,9 +4,9 @@ from math import sqrt
 
 import pytest
 import torch
+from train.losses import mnad_losses
 
 from train.config import LossConfig
-from train.losses import mnad_losses
 
 # Query 0 lies on item 0: distances 0 and √2. Query 1, (0.6, 0.8): √0.4 to item 1, √0.8 to item 0.
 ITEMS = torch.eye(2)

@@ -9,11 +9,11 @@ from time import monotonic
 from edge_runtime.errors import ConfigError, SourceOpenError, SourceStalled
 from edge_runtime.frames import Frame
 from edge_runtime.score import Event
-from edge_runtime.sources import SourceHealth
 from edge_runtime.sources.address import CameraOptions, parse_address
 from edge_runtime.sources.cameras.capture import Opener
 from edge_runtime.sources.cameras.hand_over import HandOver, Notice
 from edge_runtime.sources.cameras.reader import LONGEST_STEP_S, Reader
+from edge_runtime.sources.source import SourceHealth
 
 __all__ = ["CameraSource"]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from edge_runtime.sources import SourceHealth
+from edge_runtime.sources.source import SourceHealth
 
 __all__ = ["HandOver", "Notice", "Picture"]
 

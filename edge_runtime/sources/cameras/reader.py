@@ -11,12 +11,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from edge_runtime.errors import EdgeError
-from edge_runtime.sources import DAMAGED
 from edge_runtime.sources.address import CameraOptions
 from edge_runtime.sources.cameras.capture import Capture, Opener
 from edge_runtime.sources.cameras.hand_over import HandOver, Notice, Picture
 from edge_runtime.sources.cameras.picture_check import FreezeWatch, PictureCheck
 from edge_runtime.sources.cameras.pyav_capture import AccessRefused
+from edge_runtime.sources.source import DAMAGED
 
 __all__ = ["LONGEST_STEP_S", "Pace", "Reader", "waits_s"]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.kit.scores import make_score
 
 from calibration.clips import NormalClip, find_clips, read_frames, split_at_gaps
 from calibration.score import CalibrationSettings, Choice, NormalRun, calibrate, choose_quantity, choose_threshold
@@ -20,7 +21,6 @@ from edge_runtime.run.alarms import count_alarms
 from edge_runtime.run.pipeline import Pipeline
 from edge_runtime.score import Score
 from tests.kit.drawn_footage import draw
-from tests.kit.scores import make_score
 from tests.kit.timed_video import every, write_timed_video
 
 Toy = Callable[[str], Bundle]

@@ -539,7 +539,7 @@ def test_a_run_that_is_killed_in_an_alarm_leaves_no_half_event(tmp_path: Path) -
 import os, signal
 from pathlib import Path
 from edge_runtime.sinks.events.event_clips import EventClipsSink
-from tests.unit.edge_runtime.test_event_clips import Camera
+from tests.unit.edge_runtime.sinks.events.test_event_clips import Camera
 camera = Camera(EventClipsSink(Path({str(tmp_path / "events")!r}), 10))
 camera.show(*[1.0] * 20, *[4.0] * 3, *[1.0] * 15)
 camera.show(*[4.0] * 200)

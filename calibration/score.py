@@ -10,8 +10,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from calibration.box_anomalies import add_fast_forwards, add_giants
 from calibration.clips import NormalClip, check_clips, read_frames
-from calibration.fast_forwards import add_fast_forwards, add_giants
 from calibration.replays import evaluate_replays, score_clips, without_aftermath
 from edge_runtime.bundle import Bundle
 from edge_runtime.bundle.manifest import GateSpec, Manifest, Precision
@@ -24,7 +24,7 @@ from edge_runtime.run.alarms import count_alarms
 from edge_runtime.score import Score
 from edge_runtime.score_scale import MIXTURE, TAIL_PROBABILITY, Mixture, ScoreScale, Threshold, oddness, smooth
 
-__all__ = ["CalibrationSettings", "NormalRun", "calibrate", "choose_threshold"]
+__all__ = ["CalibrationSettings", "Choice", "NormalRun", "calibrate", "choose_quantity", "choose_threshold"]
 
 log = logging.getLogger(__name__)
 
@@ -207,7 +207,7 @@ def _choose_on_pseudo_anomalies(bundle: Bundle, precision: str, clips: Sequence[
         raise ConfigError(
             "calibration: expected clips of 6 s or more without a pause, these leave no room for a pseudo-anomaly. Use longer clips."
         )
-    quantity = _choose_quantity(_candidates(normal, bundle, settings), replays, settings)
+    quantity = choose_quantity(_candidates(normal, bundle, settings), replays, settings.least_lead)
     frames_of = sorted({max(round(seconds * fps), 1) for seconds in settings.smoothing_s})
     candidates = {frames: replace(quantity, smoothing_frames=frames) for frames in frames_of}
     peaks = {frames: _median_peak(normal, replays, choice, settings.alarm_within_s) for frames, choice in candidates.items()}
@@ -228,8 +228,13 @@ def _candidates(normal: Sequence[Runs], bundle: Bundle, settings: CalibrationSet
     return [Choice(name, mixture if name == MIXTURE else None) for name in names if name != MIXTURE or mixture]
 
 
-def _choose_quantity(candidates: Sequence[Choice], replays: Sequence[Runs], settings: CalibrationSettings) -> Choice:
-    """The first, unless another one is better at telling pseudo-anomalies by more than chance would have it."""
+def choose_quantity(candidates: Sequence[Choice], replays: Sequence[Runs], least_lead: float) -> Choice:
+    """Return the first candidate, unless another one tells pseudo-anomalies better by more than chance would have it.
+
+    Args:
+        replays: scores of clips that know their truth.
+        least_lead: AUC, in points, that makes up for the first being the usual one.
+    """
     if len(candidates) == 1:
         return candidates[0]
     judged = [without_aftermath(chain.from_iterable(runs)) for runs in replays]
@@ -237,7 +242,7 @@ def _choose_quantity(candidates: Sequence[Choice], replays: Sequence[Runs], sett
     auc = {choice.quantity: roc_auc(np.concatenate([choice.smoothed(scores) for scores in judged]), truth) for choice in candidates}
     log.info("pseudo-anomalies: AUC by quantity: %s", _rounded(auc))
     first, best = candidates[0], max(candidates, key=lambda choice: auc[choice.quantity])
-    return best if auc[best.quantity] >= auc[first.quantity] + settings.least_lead else first
+    return best if auc[best.quantity] >= auc[first.quantity] + least_lead else first
 
 
 def _with_room(

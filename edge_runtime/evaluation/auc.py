@@ -6,7 +6,7 @@ import numpy as np
 
 from edge_runtime.errors import ConfigError, ShapeError
 
-__all__ = ["roc_auc"]
+__all__ = ["mid_ranks", "roc_auc"]
 
 
 def roc_auc(scores: np.ndarray, labels: np.ndarray) -> float:
@@ -30,12 +30,12 @@ def roc_auc(scores: np.ndarray, labels: np.ndarray) -> float:
             f"AUC: expected anomalous and normal frames, got {anomalous} anomalous and {normal} normal. "
             "Check the labels, or add clips of the other kind."
         )
-    rank_sum = float(_mid_ranks(scores)[labels].sum())
+    rank_sum = float(mid_ranks(scores)[labels].sum())
     pairs_won = rank_sum - anomalous * (anomalous + 1) / 2
     return 100.0 * pairs_won / (anomalous * normal)
 
 
-def _mid_ranks(values: np.ndarray) -> np.ndarray:
+def mid_ranks(values: np.ndarray) -> np.ndarray:
     """1-based ranks of (N,) values; equal ones share the mean of their ranks."""
     _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
     last_rank = np.cumsum(counts)  # (groups,)

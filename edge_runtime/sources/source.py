@@ -1,4 +1,4 @@
-"""What a source is: footage, or a camera, whose frames come when they come."""
+"""What a source is: a stream of frames, and of a camera also what happens to it."""
 
 from __future__ import annotations
 

@@ -12,14 +12,14 @@ from edge_runtime.bundle import Bundle
 from edge_runtime.bundle.engines import Difference, EngineCheck
 from edge_runtime.devices.host import HostDevice
 from edge_runtime.errors import ConfigError
+from edge_runtime.evaluation.auc import mid_ranks
 from edge_runtime.graphs import Graph
 from edge_runtime.stream import Arrays, Bank
+from export.tolerances import TOLERANCES, Tolerance
 
 __all__ = [
     "SYNTHETIC_CLIPS",
-    "TOLERANCES",
     "Halves",
-    "Tolerance",
     "compare",
     "decoder_inputs",
     "describe",
@@ -31,28 +31,6 @@ SYNTHETIC_CLIPS = "synthetic:?clips=4&seed=9000&frames=40"
 MOST_WINDOWS = 64
 FEWEST_WINDOWS = 4
 EVERY = 2  # frames from one window to the next
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """What an engine may differ by.
-
-    Attributes:
-        prediction: largest absolute difference, in [−1, 1].
-        psnr_db: largest absolute change.
-        rank_correlation: least, of `local_error`.
-    """
-
-    prediction: float
-    psnr_db: float
-    rank_correlation: float
-
-
-TOLERANCES = {
-    "fp32": Tolerance(prediction=1e-3, psnr_db=0.01, rank_correlation=0.999),
-    "fp16": Tolerance(prediction=5e-2, psnr_db=0.1, rank_correlation=0.99),
-    "int8": Tolerance(prediction=5e-1, psnr_db=0.5, rank_correlation=0.95),
-}
 
 
 @dataclass(frozen=True)
@@ -135,17 +113,11 @@ def describe(check: EngineCheck, precision: str) -> str:
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> float | None:
     """Spearman's, equal values sharing their mean rank; 0 where one has no order, None where neither has."""
-    ranks = [_ranks(values) - (len(values) - 1) / 2 for values in (first, second)]
+    ranks = [mid_ranks(values) - (len(values) + 1) / 2 for values in (first, second)]
     lengths = [float(np.sqrt((rank**2).sum())) for rank in ranks]
     if not any(lengths):
         return None
     return float((ranks[0] * ranks[1]).sum() / (lengths[0] * lengths[1])) if all(lengths) else 0.0
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    below = (values[:, None] > values).sum(axis=1)
-    equal = (values[:, None] == values).sum(axis=1)
-    return np.asarray(below + (equal - 1) / 2)
 
 
 def _difference(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Difference:

@@ -17,7 +17,7 @@ import onnxruntime
 import pytest
 
 from edge_runtime import Bundle, Detector, open_source
-from tests.kit.tolerances import TOLERANCES
+from export.tolerances import TOLERANCES
 
 GOLDEN = Path(__file__).with_name("golden_scores.json")
 FRAMES = 100

@@ -16,8 +16,9 @@ from edge_runtime.frames import Frame
 from edge_runtime.run.state import StateStore
 from edge_runtime.score import Score
 from edge_runtime.stream import Stream
+from export.tolerances import TOLERANCES
+from tests.kit.agreement import assert_same_items, assert_same_score
 from tests.kit.graphs_and_devices import PAIRS, Pair, opened, parameters, with_engine
-from tests.kit.tolerances import TOLERANCES, assert_same_items, assert_same_score
 
 TOYS = ("one_pool", "two_banks", "three_pools")
 LEARNING = ("one_pool", "three_pools")

@@ -15,9 +15,10 @@ from edge_runtime import Bundle, Detector, open_source
 from edge_runtime.frames import Frame
 from edge_runtime.run.state import StateStore
 from edge_runtime.score import Score
+from export.tolerances import TOLERANCES
+from tests.kit.agreement import assert_same_items, assert_same_score
 from tests.kit.changed_bundles import with_gate
 from tests.kit.graphs_and_devices import REAL_GPU_PAIRS, Pair, opened, parameters, with_engine
-from tests.kit.tolerances import TOLERANCES, assert_same_items, assert_same_score
 
 pytestmark = [pytest.mark.gpu, pytest.mark.onnxruntime]
 

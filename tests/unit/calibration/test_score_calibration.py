@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.kit.scores import make_score
 
 from calibration.clips import NormalClip, find_clips, read_frames, split_at_gaps
-from calibration.score import CalibrationSettings, NormalRun, calibrate, choose_threshold
+from calibration.score import CalibrationSettings, Choice, NormalRun, calibrate, choose_quantity, choose_threshold
 from edge_runtime import Bundle, Detector, open_source
 from edge_runtime.bundle.manifest_file import encode_manifest, parse_manifest
 from edge_runtime.errors import ConfigError
@@ -18,6 +19,7 @@ from edge_runtime.evaluation.scoring import open_evaluation_stream, score_frames
 from edge_runtime.frames import Frame
 from edge_runtime.run.alarms import count_alarms
 from edge_runtime.run.pipeline import Pipeline
+from edge_runtime.score import Score
 from tests.kit.drawn_footage import draw
 from tests.kit.timed_video import every, write_timed_video
 
@@ -119,6 +121,36 @@ def test_a_part_of_a_clip_counts_from_its_own_first_frame() -> None:
     assert [(frame.index, frame.gap) for frame in frames] == [(0, "start"), (1, None), (2, None)]
     whole = list(read_frames(find_clips(NORMAL)[0], 10.0))
     assert np.array_equal(frames[0].image, whole[10].image)
+
+
+# quantity
+
+LOCAL, DISTANCE = Choice("local_error", None), Choice("query_distance", None)
+
+
+def replay_of(local_errors: Sequence[float], distances: Sequence[float], truth: Sequence[bool]) -> list[list[Score]]:
+    return [
+        [
+            make_score(frame=i, time_s=float(10 * i), local_error=local_error, query_distance=distance, truth=is_odd)
+            for i, (local_error, distance, is_odd) in enumerate(zip(local_errors, distances, truth, strict=True))
+        ]
+    ]
+
+
+def test_the_distance_is_taken_where_it_tells_pseudo_anomalies_better() -> None:
+    replay = replay_of([1.0, 2.0, 3.0, 4.0], [0.0, 0.0, 1.0, 0.0], [False, False, True, False])
+    assert choose_quantity([LOCAL, DISTANCE], [replay], least_lead=0.5) == DISTANCE
+
+
+def test_the_first_quantity_stays_where_the_lead_is_small() -> None:
+    replay = replay_of([0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 1.0, 0.0], [False, False, True, False])
+    assert choose_quantity([LOCAL, DISTANCE], [replay], least_lead=0.5) == LOCAL
+
+
+def test_a_mixture_adds_up_what_each_part_says() -> None:
+    mixture = Choice("mixture", {"local_error": 1.0, "query_distance": 1.0})
+    replay = replay_of([1.0, 0.0, 0.9, 0.9], [0.0, 1.0, 0.9, 0.9], [False, False, True, True])
+    assert choose_quantity([LOCAL, DISTANCE, mixture], [replay], least_lead=0.5) == mixture
 
 
 # a bundle

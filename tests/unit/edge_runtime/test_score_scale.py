@@ -84,7 +84,7 @@ def test_values_that_are_not_finite_cannot_be_fitted(value: float) -> None:
 @pytest.mark.parametrize(
     ("quantity", "frames", "knots", "tail", "what"),
     [
-        ("colour", 1, (0.0, 1.0), 1.0, "expected a quantity of local_error, regular_score, psnr_db, got 'colour'"),
+        ("colour", 1, (0.0, 1.0), 1.0, "local_error, regular_score, psnr_db, query_distance, mixture.*'colour'"),
         ("local_error", 0, (0.0, 1.0), 1.0, "expected smoothing over 1 frame or more, got 0"),
         ("local_error", 1, (0.0,), 1.0, "at least 2 finite, rising knots"),
         ("local_error", 1, (0.0, 2.0, 1.0), 1.0, "rising knots"),
@@ -108,6 +108,33 @@ def test_knots_may_repeat() -> None:
 def test_a_low_psnr_is_odd_and_a_high_error_is() -> None:
     raw = {"psnr_db": 30.0, "local_error": 0.01, "regular_score": 0.02}
     assert [oddness(quantity, raw) for quantity in ("psnr_db", "local_error", "regular_score")] == [-30.0, 0.01, 0.02]
+
+
+def test_a_mixture_sums_its_parts_turned_so_that_odd_is_high() -> None:
+    scale = ScoreScale("mixture", 1, (0.0, 1.0), 1.0, {"psnr_db": 0.1, "query_distance": 2.0})
+    assert scale.oddness({"psnr_db": 30.0, "query_distance": 0.5, "local_error": 9.0}) == pytest.approx(-3.0 + 1.0)
+
+
+def test_a_scale_of_one_quantity_says_what_that_quantity_says() -> None:
+    scale = ScoreScale("query_distance", 1, (0.0, 1.0), 1.0)
+    assert scale.oddness({"psnr_db": 30.0, "query_distance": 0.5}) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("quantity", "mixture"),
+    [
+        ("mixture", None),
+        ("mixture", {}),
+        ("local_error", {"local_error": 1.0}),
+        ("mixture", {"colour": 1.0}),
+        ("mixture", {"local_error": 0.0}),
+        ("mixture", {"local_error": math.nan}),
+        ("mixture", {"mixture": 1.0}),
+    ],
+)
+def test_a_mixture_that_cannot_be_is_refused(quantity: str, mixture: dict[str, float] | None) -> None:
+    with pytest.raises(ConfigError, match="mixture"):
+        ScoreScale(quantity, 1, (0.0, 1.0), 1.0, mixture)
 
 
 def test_smoothing_is_the_mean_of_the_newest_values_and_of_those_there_are() -> None:

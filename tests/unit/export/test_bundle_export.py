@@ -14,7 +14,7 @@ import pytest
 import safetensors.numpy
 import torch
 
-from calibration.fast_forwards import PAUSE_S
+from calibration.box_anomalies import PAUSE_S
 from edge_runtime import Bundle, Detector, open_source
 from edge_runtime.errors import BundleError, ConfigError, SinkError
 from edge_runtime.preprocess import InputSpec
@@ -23,7 +23,8 @@ from export import __main__ as export_command
 from export import fast_convolutions
 from export.bundle import BundleSettings, Run, load_run, make_bundle
 from export.bundle_folder import remove_killed_exports, work_folder
-from export.parity import TOLERANCES, check_parity, parity
+from export.parity import check_parity, parity
+from export.tolerances import PARITY
 from tests.kit.commands import command_line, environment, error_of, run_module
 from tests.kit.one_thread import one_thread
 from train.config import MemoryConfig, ModelConfig, OptimiserConfig, TrainConfig
@@ -136,7 +137,7 @@ def test_parity_is_recorded_and_small(original: Bundle) -> None:
     for name, precision in original.manifest.precisions.items():
         tensors = [tensor.name for graph in (precision.encoder, precision.decoder) for tensor in graph.outputs]
         assert set(precision.parity) == set(tensors)
-        assert precision.parity["prediction"] <= TOLERANCES[name]
+        assert precision.parity["prediction"] <= PARITY[name]
     assert max(original.manifest.precisions["fp32"].parity.values()) <= 1e-4
 
 
@@ -147,7 +148,7 @@ def test_a_wide_network_gets_fast_graphs_that_say_what_the_model_says(wide: Run,
     assert (fp32.fast.encoder.file, fp32.fast.decoder.file) == ("encoder.fp32-fast.onnx", "decoder.fp32-fast.onnx")
     assert made.read(fp32.fast.encoder) and made.read(fp32.fast.decoder)
     assert set(fp32.fast.parity) == set(fp32.parity) and fp32.fast.parity != fp32.parity
-    assert 0 < fp32.fast.parity["prediction"] <= TOLERANCES["fp32"]
+    assert 0 < fp32.fast.parity["prediction"] <= PARITY["fp32"]
     plain = replace(made, manifest=replace(made.manifest, precisions={"fp32": replace(fp32, fast=None)}))
     scored, wanted = (_score(Detector.open(form, device="cpu")) for form in (made, plain))
     assert [score.psnr_db for score in scored] == pytest.approx([score.psnr_db for score in wanted], abs=1e-3)

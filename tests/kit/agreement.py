@@ -1,49 +1,16 @@
-"""What two engines, or two devices, may differ by: one table for all tests.
-
-`fp32` and `fp16` are of the graphs; memory and scores are float32 in both. Engines that run the same graph may use other algorithms and
-sum in another order, hence the room; the memory step alone keeps to `MEMORY_STEP`.
-"""
+"""Two engines, or two devices, agree within the tolerances of `export.tolerances`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
 from edge_runtime.score import Score
+from export.tolerances import TOLERANCES
 
-__all__ = ["MEMORY_STEP", "TOLERANCES", "Tolerance", "assert_same_items", "assert_same_score"]
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """Of one precision.
-
-    Attributes:
-        query: largest absolute difference of a unit query's element.
-        memory: of an item's element, after some frames.
-        prediction: of a pixel, in [−1, 1].
-        psnr_db: of a frame.
-        score: relative, of regular score, local error and query distance.
-    """
-
-    query: float
-    memory: float
-    prediction: float
-    psnr_db: float
-    score: float
-
-
-TOLERANCES = {
-    "fp32": Tolerance(query=1e-4, memory=1e-4, prediction=1e-3, psnr_db=0.01, score=5e-3),
-    "fp16": Tolerance(query=1e-2, memory=1e-2, prediction=5e-2, psnr_db=0.1, score=5e-2),
-    "int8": Tolerance(query=1e-1, memory=1e-1, prediction=5e-1, psnr_db=0.5, score=5e-1),
-}
-
-MEMORY_STEP = 1e-4
-"""Items and reads on a GPU against NumPy, the same queries in: largest absolute difference."""
+__all__ = ["assert_same_items", "assert_same_score"]
 
 SMALLEST = 1e-6  # of an error: below it, relative differences say nothing
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from calibration.fast_forwards import add_fast_forwards
+from calibration.box_anomalies import Box, Giant, add_fast_forwards, add_giants
 from edge_runtime.frames import Frame
 
 FPS = 10
@@ -114,3 +114,22 @@ def test_nothing_is_pasted_across_a_gap_and_each_stretch_begins_normal(seed: int
 def test_pictures_smaller_than_the_smallest_box_are_filled_by_it() -> None:
     changed = add_fast_forwards(clip_of(60, height=4, width=5), FPS, np.random.default_rng(0))
     assert any((frame.image != i).any() for i, frame in enumerate(changed))
+
+
+def test_a_giant_shows_the_middle_of_its_box_enlarged() -> None:
+    image = np.zeros((40, 60, 3), np.uint8)
+    image[19:21, 29:31] = 200  # 2 x 2 pixels in the middle
+    frames = [Frame(image, 0, 0.0, 0.0, "gate", "start")]
+    picture = Giant(Box(start=0, stop=1, top=10, left=20, height=20, width=20), size=2.0).picture(frames, 0)
+    assert picture.shape == (20, 20, 3)
+    assert (picture[..., 0] > 100).sum() == 16
+
+
+def test_giants_come_and_go_and_leave_the_rest_of_the_picture() -> None:
+    rng = np.random.default_rng(0)
+    frames = [replace(frame, image=rng.integers(0, 255, frame.image.shape, dtype=np.uint8)) for frame in clip_of(200)]
+    changed = add_giants(frames, FPS, np.random.default_rng(1))
+    assert {frame.truth for frame in changed} == {True, False}
+    for before, after in zip(frames, changed, strict=True):
+        share = (before.image != after.image).any(axis=2).mean()
+        assert (0 < share <= 0.4 * 0.4) if after.truth else share == 0

@@ -52,8 +52,8 @@ class Bench:
         return self.detector.device
 
     def step(self) -> Score | None:
-        [score] = self.detector.step([(self.stream, next(self.frames))])
-        return score
+        [step] = self.detector.step([(self.stream, next(self.frames))])
+        return step.score
 
 
 class Recorded:

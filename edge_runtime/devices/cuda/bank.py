@@ -71,26 +71,26 @@ class CudaBank:
     def read(self, queries: Arrays) -> Arrays:
         """Reads by decoder input, float32 and shaped like their queries; `distance/<pool>` (1,). They last until the next read."""
         addresses = self._addresses(queries)
-        plan = self._prepared_reads.get(addresses)
-        if plan is None:
-            plan = _keep(self._prepared_reads, addresses, self._prepare_read(queries))
-        self._gpu.launch(plan.launches)
+        call = self._prepared_reads.get(addresses)
+        if call is None:
+            call = _keep(self._prepared_reads, addresses, self._prepare_read(queries))
+        self._gpu.launch(call.launches)
         self._addressed = addresses
-        return plan.results
+        return call.results
 
     def update(self, queries: Arrays, scores: Arrays) -> Arrays:
         """Learn the frame that was read last, if its regular score is below the gate's limit: decided on the device."""
         addresses = self._addresses(queries)
         regular_score: DeviceArray = scores["score/regular_score"]
         if addresses != self._addressed:
-            self._gpu.launch(self._gpu.prepare(self._plan_address(queries)))
+            self._gpu.launch(self._gpu.prepare(self._address_launches(queries)))
             self._addressed = addresses
         key = (*addresses, regular_score.address)
-        plan = self._prepared_updates.get(key)
-        if plan is None:
-            plan = _keep(self._prepared_updates, key, self._prepare_update(queries, regular_score))
-        self._gpu.launch(plan.launches)
-        return plan.results
+        call = self._prepared_updates.get(key)
+        if call is None:
+            call = _keep(self._prepared_updates, key, self._prepare_update(queries, regular_score))
+        self._gpu.launch(call.launches)
+        return call.results
 
     @property
     def is_frozen(self) -> bool:
@@ -152,7 +152,7 @@ class CudaBank:
         distances = {f"distance/{name}": distance for name, distance in self._distances.items()}
         return PreparedCall(self._gpu.prepare(launches), {**self._reads, **distances})
 
-    def _plan_address(self, queries: Arrays) -> list[Launch]:
+    def _address_launches(self, queries: Arrays) -> list[Launch]:
         return [launch for pool, step, part in self._pools(queries) for launch in step.address(part, queries[pool.query].address)]
 
     def _prepare_update(self, queries: Arrays, regular_score: DeviceArray) -> PreparedCall:
@@ -166,11 +166,11 @@ class CudaBank:
         return [(pool, replace(step, query_dtype=queries[pool.query].dtype), part) for pool, step, part in pools]
 
 
-def _keep(plans: dict[tuple[int, ...], PreparedCall], key: tuple[int, ...], plan: PreparedCall) -> PreparedCall:
-    if len(plans) >= KEPT_CALLS:
-        plans.clear()
-    plans[key] = plan
-    return plan
+def _keep(calls: dict[tuple[int, ...], PreparedCall], key: tuple[int, ...], call: PreparedCall) -> PreparedCall:
+    if len(calls) >= KEPT_CALLS:
+        calls.clear()
+    calls[key] = call
+    return call
 
 
 def _bank_step(manifest: Manifest, items: Mapping[str, np.ndarray]) -> BankStep:

@@ -158,7 +158,7 @@ def test_a_mixture_adds_up_what_each_part_says() -> None:
 
 def test_a_calibrated_bundle_is_valid_and_holds_what_it_was_calibrated_for(toy: Toy) -> None:
     bundle = toy("one_pool")
-    settings = CalibrationSettings(pseudo_rounds=1)
+    settings = CalibrationSettings(pseudo_rounds=1, quantities=("local_error",))
     manifest = calibrate(bundle, find_clips(NORMAL), settings)
     assert parse_manifest(encode_manifest(manifest), "calibrated") == manifest
     precision = manifest.precisions["fp32"]
@@ -189,7 +189,7 @@ def test_footage_with_pauses_is_measured_as_the_runtime_will_score_it(toy: Toy, 
     times_s = every(0.1, 70) + every(0.1, 3, start_s=30) + every(0.1, 40, start_s=60) + every(0.1, 40, start_s=90)
     video = write_timed_video(tmp_path / "gate.mp4", draw(153), times_s)
     bundle = toy("one_pool")
-    settings = CalibrationSettings(pseudo_rounds=1, smoothing_s=(1.0,))
+    settings = CalibrationSettings(pseudo_rounds=1, smoothing_s=(1.0,), quantities=("local_error",))
     calibrated = replace(bundle, manifest=calibrate(bundle, find_clips(str(video)), settings))
     precision = calibrated.manifest.precisions["fp32"]
 

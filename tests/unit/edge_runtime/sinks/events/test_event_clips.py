@@ -449,7 +449,9 @@ def test_an_alarms_name_becomes_one_that_every_file_system_takes(alarm: str, nam
 def test_the_ring_holds_the_pre_roll_and_less_than_a_second_more() -> None:
     encoder, ring = FrameEncoder(picture(0, 96, 128), FPS), PacketRing(2.0)
     for index in range(500):
-        ring.append(encoder.encode(Frame(picture(index, 96, 128), index, index / FPS, 0.0)))
+        encoded = encoder.encode(Frame(picture(index, 96, 128), index, index / FPS, 0.0))
+        ring.append(encoded)
+        ring.forget(encoded.pts)
         held = len(list(ring))
         assert min(index + 1, 21) <= held <= 30
     assert held == 30
@@ -466,7 +468,9 @@ def test_a_picture_full_of_noise_takes_a_bounded_rate() -> None:
 def test_a_clock_that_stands_still_does_not_let_the_ring_grow() -> None:
     encoder, ring = FrameEncoder(picture(0, 16, 16), FPS), PacketRing(1.0)
     for index in range(100):
-        ring.append(encoder.encode(Frame(picture(index, 16, 16), index, 7.0, 0.0)))
+        encoded = encoder.encode(Frame(picture(index, 16, 16), index, 7.0, 0.0))
+        ring.append(encoded)
+        ring.forget(encoded.pts)
     assert len(list(ring)) <= 20
 
 
@@ -556,7 +560,7 @@ def test_a_run_that_is_killed_in_an_alarm_leaves_no_half_event(tmp_path: Path) -
 import os, signal
 from pathlib import Path
 from edge_runtime.sinks.events.event_clips import EventClipsSink
-from tests.unit.edge_runtime.test_event_clips import Camera
+from tests.unit.edge_runtime.sinks.events.test_event_clips import Camera
 camera = Camera(EventClipsSink(Path({str(tmp_path / "events")!r}), 10))
 camera.show(*[1.0] * 20, *[4.0] * 3, *[1.0] * 15)
 camera.show(*[4.0] * 200)

@@ -10,7 +10,7 @@ import numpy as np
 
 from edge_runtime.frames import Frame
 from edge_runtime.score_scale import MovingAverage
-from edge_runtime.window import Window
+from edge_runtime.window import View, Window
 
 __all__ = ["Arrays", "Bank", "FrameRing", "Stream"]
 
@@ -55,7 +55,7 @@ class Bank(Protocol):
 
     @property
     def is_frozen(self) -> bool:
-        """Nothing is learned until `unfreeze`; as of the last frame that was collected."""
+        """Nothing is learned until `unfreeze`. On a GPU this waits for all that was submitted."""
 
     def freeze(self) -> None:
         """Stop learning."""
@@ -87,14 +87,11 @@ class Stream:
     bank: Bank
     smoothing: MovingAverage
 
-    def push(self, frame: Frame) -> bool:
-        """Take a frame into the window; a gap before it empties the window first. True once there is one to score.
+    def push(self, frame: Frame) -> View:
+        """Take a frame into the ring and the window.
 
         Raises:
             ShapeError: the frame is not (H, W, 3) uint8; the window is as it was.
         """
         self.ring.write(self.window.next_slot, frame.image)
-        if self.window.gap_before(frame) is not None:
-            self.window.clear()
-        self.window.push(frame)
-        return self.window.is_full
+        return self.window.push(frame)

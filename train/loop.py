@@ -178,7 +178,8 @@ def _train_step(training: Training, batch: Batch) -> tuple[dict[str, float], Map
     losses = training.model.losses(step)
     losses["loss"].backward()
     training.optimiser.step()
-    return {name: float(value.detach()) for name, value in losses.items()}, step.encoded
+    values = torch.stack([value.detach() for value in losses.values()]).tolist()  # the one wait for the device
+    return dict(zip(losses, values, strict=True)), step.encoded
 
 
 def forward(model: Model, memory: Memory, batch: Batch, precision: str = "fp32") -> Step:

@@ -111,8 +111,8 @@ def _step_of(detector: Detector) -> Step:
     stream = detector.open_stream()
 
     def step(frame: Frame) -> float | None:
-        [score] = detector.step([(stream, frame)])
-        return None if score is None else score.psnr_db
+        [step] = detector.step([(stream, frame)])
+        return None if step.score is None else step.score.psnr_db
 
     return step
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from edge_runtime.errors import ConfigError
-from edge_runtime.sources.source import BREAKING_EVENTS, DAMAGED, LiveSource, Source, SourceHealth
+from edge_runtime.sources.source import BREAKING_EVENTS, LiveSource, Source, SourceHealth
 
 if TYPE_CHECKING:
     from edge_runtime.sources.address import CameraOptions
 
-__all__ = ["BREAKING_EVENTS", "DAMAGED", "LiveSource", "Source", "SourceHealth", "clip_uris", "open_source"]
+__all__ = ["BREAKING_EVENTS", "LiveSource", "Source", "SourceHealth", "clip_uris", "open_source"]
 
 LEAST_FPS, MOST_FPS = 0.001, 1000.0
 

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from edge_runtime.frames import Frame
-from edge_runtime.score import Event
+from edge_runtime.score import Event, EventKind
 
-__all__ = ["BREAKING_EVENTS", "DAMAGED", "LiveSource", "Source", "SourceHealth"]
+__all__ = ["BREAKING_EVENTS", "LiveSource", "Source", "SourceHealth"]
 
 # After these the frames to come do not lead on from those before: what is open ends at once, not when they come.
-BREAKING_EVENTS = ("source_lost", "picture_frozen", "filler")
-# Why a frame carries a gap, on a bad line every few seconds: the window is emptied, an open alarm goes on.
-DAMAGED = "damaged pictures"
+BREAKING_EVENTS = (EventKind.SOURCE_LOST, EventKind.PICTURE_FROZEN, EventKind.FILLER)
 
 
 class Source(Protocol):

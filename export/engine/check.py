@@ -10,10 +10,10 @@ import numpy as np
 from calibration.clips import find_clips, frame_rate, read_frames
 from edge_runtime.bundle import Bundle
 from edge_runtime.bundle.engines import Difference, EngineCheck
-from edge_runtime.detector import Graph
 from edge_runtime.devices.host import HostDevice
 from edge_runtime.errors import ConfigError
 from edge_runtime.evaluation.auc import mid_ranks
+from edge_runtime.graphs import Graph
 from edge_runtime.stream import Arrays, Bank
 from export.tolerances import TOLERANCES, Tolerance
 

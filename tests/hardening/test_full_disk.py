@@ -18,11 +18,11 @@ from edge_runtime.devices.host_memory import HostBank
 from edge_runtime.errors import SinkError
 from edge_runtime.frames import Frame
 from edge_runtime.run.state import StateStore
-from edge_runtime.score import Score
 from edge_runtime.sinks.tables.jsonl import JsonLinesSink, read_scores
 from edge_runtime.sinks.video.h264 import H264Settings, Mp4File
 from tests.kit.commands import edge_run
 from tests.kit.drawn_footage import scene
+from tests.kit.scores import make_score, make_step
 
 SIZE = 2 << 20  # bytes
 DETACH = 2  # Linux's MNT_DETACH: after a failed test a file may still be open
@@ -57,15 +57,11 @@ def fill(disk: Path, spare: int = 0) -> Path:
     return ballast
 
 
-def score_of(index: int) -> Score:
-    return Score("gate", index, index / 25, 1e9 + index / 25, 1.0, 3.0, False, 27.5, 0.01, 0.02, 0.03, True)
-
-
 def write_until_full(sink: JsonLinesSink, first: int) -> int:
     """Write line after line up to the first that fails; its number."""
     for index in range(first, 100_000):
         try:
-            sink.write_frame(FRAME, score_of(index), None)
+            sink.write_step(make_step(make_score(index)))
         except SinkError:
             return index
     raise AssertionError("the disk did not fill")
@@ -93,9 +89,9 @@ def test_lines_go_on_when_there_is_space_again(disk: Path) -> None:
         lost = write_until_full(sink, 0)
         for index in range(lost + 1, lost + 4):
             with pytest.raises(SinkError, match="Free space on that disk"):
-                sink.write_frame(FRAME, score_of(index), None)
+                sink.write_step(make_step(make_score(index)))
         ballast.unlink()
-        sink.write_frame(FRAME, score_of(lost + 4), None)
+        sink.write_step(make_step(make_score(lost + 4)))
     assert [row["frame"] for row in read_scores(disk / "scores.jsonl")] == [*range(lost), lost + 4]
 
 

@@ -58,8 +58,8 @@ class Toy:
 
 TOYS = [
     Toy("one_pool", 4, 0, True, ("drift",)),
-    Toy("two_banks", 2, 1, False, ("query_distance/anomalous", "drift")),
-    Toy("three_pools", 2, 0, True, ("query_distance/level_2", "query_distance/level_3", "drift")),
+    Toy("two_banks", 2, 1, False, ("query_distance/normal", "query_distance/anomalous", "drift")),
+    Toy("three_pools", 2, 0, True, ("query_distance/level_1", "query_distance/level_2", "query_distance/level_3", "drift")),
 ]
 
 

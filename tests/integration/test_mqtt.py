@@ -12,36 +12,30 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import numpy as np
 import pytest
 
 from edge_runtime.errors import BackendUnavailable, ConfigError, SinkError
-from edge_runtime.frames import Frame
-from edge_runtime.score import Event, Score
+from edge_runtime.score import Event, EventKind
 from edge_runtime.sinks import Sink
 from edge_runtime.sinks.alerts.mqtt import MqttSink
 from edge_runtime.sinks.alerts.mqtt_address import MqttAddress
 from tests.kit.commands import ROOT
 from tests.kit.mosquitto import Broker, Heard, Listener, broker, free_port, listener, wait_until
+from tests.kit.scores import make_score, make_step
 
 pytestmark = pytest.mark.waits
 
 OUTAGE_S = float(os.environ.get("OUTAGE_S", "3"))
-FRAME = Frame(np.zeros((2, 2, 3), np.uint8), 0, 0.0, 1e9, "gate")
 needs_mosquitto = pytest.mark.mosquitto
 
 
 def event_of(kind: str, index: int, **detail: float | int | str) -> Event:
-    return Event(kind, "gate", index, index / 25, 1e9 + index / 25, detail)
-
-
-def score_of(index: int, score: float) -> Score:
-    return Score("gate", index, index / 25, 1e9 + index / 25, score, 3.0, score >= 3, 27.5, 0.01, 0.02, 0.03, True)
+    return Event(EventKind(kind), "gate", index, index / 25, 1e9 + index / 25, detail)
 
 
 def write_scores(sink: Sink, frames: range, score: float) -> None:
     for index in frames:
-        sink.write_frame(FRAME, score_of(index, score), None)
+        sink.write_step(make_step(make_score(index, score)))
 
 
 def contents(heard: list[Heard]) -> list[dict[str, Any]]:
@@ -97,7 +91,7 @@ def test_an_alarm_is_new_updated_and_ended_under_one_name(sink: MqttSink, ears: 
     write_scores(sink, range(27, 251), 4.0)  # no news, until it gets long
     write_scores(sink, range(251, 280), 4.0)
     sink.write_event(event_of("alarm_end", 280, alarm="gate-1", peak_score=5.0, duration_s=9.0))
-    sink.write_frame(FRAME, score_of(400, 9.0), None)
+    sink.write_step(make_step(make_score(400, 9.0)))
     sink.write_event(event_of("gap", 401, reason="start"))
     heard = contents(ears.wait_for("events", has(5)))
     assert [(it["type"], it["frame"], it.get("alarm")) for it in heard] == [
@@ -240,7 +234,7 @@ def test_what_waited_on_disk_is_sent_first_by_the_next_process(tmp_path: Path) -
     away = Broker(folder)
     program = """
 for index in range(100):
-    sink.write_event(Event("gap", "gate", index, 0.0, 0.0))
+    sink.write_event(Event(EventKind.GAP, "gate", index, 0.0, 0.0))
 os.kill(os.getpid(), signal.SIGKILL)
 """
     assert run_sink(away.port, program, spool).wait(30) == -signal.SIGKILL
@@ -426,7 +420,7 @@ def run_sink(port: int, program: str, spool: Path | None = None) -> subprocess.P
     start = f"""
 import os, signal
 from pathlib import Path
-from edge_runtime.score import Event
+from edge_runtime.score import Event, EventKind
 from edge_runtime.sinks.alerts.mqtt import MqttSink
 sink = MqttSink("mqtt://127.0.0.1:{port}", "gate", spool_dir={str(spool) if spool else None!r})
 """

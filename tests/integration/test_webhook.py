@@ -6,29 +6,28 @@ import socket
 import sys
 import threading
 
-import numpy as np
 import pytest
 
 from edge_runtime.errors import BackendUnavailable, ConfigError
-from edge_runtime.frames import Frame
-from edge_runtime.score import Event, Score
+from edge_runtime.score import Event, EventKind
 from edge_runtime.sinks import Sink
 from edge_runtime.sinks.alerts.webhook import WebhookSink
 from tests.kit.http_receiver import Reply, receiver
+from tests.kit.scores import make_score, make_step
 
 pytestmark = pytest.mark.waits
 
 
 def start(time_s: float, stream: str = "gate") -> Event:
-    return Event("alarm_start", stream, 0, time_s, 1e9, {"alarm": f"{stream}-{time_s:g}", "score": 4.0, "threshold": 3.0})
+    return Event(EventKind.ALARM_START, stream, 0, time_s, 1e9, {"alarm": f"{stream}-{time_s:g}", "score": 4.0, "threshold": 3.0})
 
 
 def end(time_s: float, stream: str = "gate") -> Event:
-    return Event("alarm_end", stream, 0, time_s, 1e9, {"alarm": f"{stream}-{time_s:g}", "peak_score": 4.0})
+    return Event(EventKind.ALARM_END, stream, 0, time_s, 1e9, {"alarm": f"{stream}-{time_s:g}", "peak_score": 4.0})
 
 
 def other(kind: str) -> Event:
-    return Event(kind, "gate", 0, 0.0, 1e9, {})
+    return Event(EventKind(kind), "gate", 0, 0.0, 1e9, {})
 
 
 def write(sink: Sink, *events: Event) -> None:
@@ -62,8 +61,7 @@ def test_of_other_events_only_those_of_camera_and_memory_are_posted() -> None:
     with receiver() as it:
         sink = WebhookSink(it.url)
         write(sink, other("gap"), other("source_lost"), other("filler"), other("reconnect"), other("memory_frozen"))
-        frame = Frame(np.zeros((2, 2, 3), np.uint8), 0, 0.0, 1e9, "gate")
-        sink.write_frame(frame, Score("gate", 0, 0.0, 1e9, 9.0, 3.0, True, 1.0, 1.0, None, 1.0, False), None)
+        sink.write_step(make_step(make_score(0, 9.0)))
         sink.close()
         posted = [request.content["event"] for request in it.requests(4)]
     assert posted == ["source_lost", "filler", "reconnect", "memory_frozen"]

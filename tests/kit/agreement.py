@@ -22,13 +22,14 @@ def assert_same_score(got: Score | None, wanted: Score | None, precision: str = 
         return
     allowed = TOLERANCES[precision]
     assert (got.stream, got.frame, got.time_s, got.wall_time_s) == (wanted.stream, wanted.frame, wanted.time_s, wanted.wall_time_s)
-    assert got.memory_updated is wanted.memory_updated
+    assert (got.memory is None, got.memory_updated) == (wanted.memory is None, wanted.memory_updated)
     assert got.psnr_db == pytest.approx(wanted.psnr_db, rel=0, abs=allowed.psnr_db)
-    for name in ("regular_score", "local_error", "query_distance"):
+    for name in ("regular_score", "local_error"):
         assert getattr(got, name) == pytest.approx(getattr(wanted, name), rel=allowed.score, abs=SMALLEST), name
-    assert got.extra.keys() == wanted.extra.keys()
-    for name, value in wanted.extra.items():
-        assert got.extra[name] == pytest.approx(value, rel=allowed.score, abs=allowed.memory if name == "drift" else SMALLEST), name
+    assert got.distances == pytest.approx(wanted.distances, rel=allowed.score, abs=SMALLEST)
+    if got.memory is not None and wanted.memory is not None:
+        assert got.memory.is_frozen is wanted.memory.is_frozen
+        assert got.memory.drift == pytest.approx(wanted.memory.drift, rel=allowed.score, abs=allowed.memory)
     assert (got.error_map is None) is (wanted.error_map is None)
     if got.error_map is not None and wanted.error_map is not None:
         assert np.abs(got.error_map - wanted.error_map).max() <= allowed.prediction

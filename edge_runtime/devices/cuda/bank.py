@@ -62,8 +62,6 @@ class CudaBank:
         self._prepared_reads: dict[tuple[int, ...], PreparedCall] = {}
         self._prepared_updates: dict[tuple[int, ...], PreparedCall] = {}
         self._addressed: tuple[int, ...] | None = None
-        self._is_frozen = False
-        self._orders = 0
         gpu.fill(self._status.address, 0, STATUS_SIZE)
         gpu.fill(self._memory.scratch, 0, step.scratch_bytes // 4)
         for part, items in zip(step.parts(self._memory), self._in_order(shipped), strict=True):
@@ -96,31 +94,18 @@ class CudaBank:
 
     @property
     def is_frozen(self) -> bool:
-        """Nothing is learned until `unfreeze`; as of the last frame that was collected."""
-        return self._is_frozen
-
-    @property
-    def status_address(self) -> int:
-        """Where `is_frozen` is, which tells whose a fetched row is."""
-        return self._status.address
-
-    @property
-    def orders(self) -> int:
-        """How often `freeze` and `unfreeze` were called: what a frame says that was submitted before the last call is old."""
-        return self._orders
-
-    def note_frozen(self, is_frozen: bool, orders: int) -> None:
-        """What a collected frame says, that was submitted after so many orders."""
-        if orders == self._orders:
-            self._is_frozen = is_frozen
+        """Nothing is learned until `unfreeze`. This waits for the GPU, which decides."""
+        answer = np.empty(1, np.float32)
+        self._gpu.download(self._fact("is_frozen").address, answer)
+        return bool(answer[0])
 
     def freeze(self) -> None:
         """Stop learning, from the next frame that is submitted."""
-        self._order(is_frozen=True)
+        self._gpu.fill(self._fact("is_frozen").address, 1, 1)
 
     def unfreeze(self) -> None:
         """Go on learning, from the next frame that is submitted."""
-        self._order(is_frozen=False)
+        self._gpu.fill(self._fact("is_frozen").address, 0, 1)
 
     def reset(self) -> None:
         """Back to the shipped items; frozen or not stays as it is."""
@@ -155,11 +140,6 @@ class CudaBank:
     def _fact(self, name: str) -> DeviceArray:
         """(1,) of the status."""
         return DeviceArray(self._status.address + 4 * FACTS.index(name), (1,), self._status.dtype)
-
-    def _order(self, *, is_frozen: bool) -> None:
-        self._gpu.fill(self._fact("is_frozen").address, float(is_frozen), 1)
-        self._is_frozen = is_frozen
-        self._orders += 1
 
     def _addresses(self, queries: Arrays) -> tuple[int, ...]:
         return tuple([queries[pool.query].address for pool in self._manifest.pools])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,6 @@ __all__ = ["CudaFetched", "Results"]
 KEPT_LAUNCHES = 256
 
 Rows = Sequence[Mapping[str, DeviceArray]]
-OnArrival = Callable[[Sequence[Mapping[str, np.ndarray]]], None]
 
 
 @dataclass
@@ -35,12 +34,11 @@ class Slot:
 class CudaFetched:
     """Rows on their way to the host. Their slot is free for others once they were waited for, or are forgotten."""
 
-    def __init__(self, gpu: Gpu, slot: Slot, free: list[Slot], rows: Rows, on_arrival: OnArrival) -> None:
+    def __init__(self, gpu: Gpu, slot: Slot, free: list[Slot], rows: Rows) -> None:
         self._gpu = gpu
         self._slot: Slot | None = slot
         self._free = free
         self._rows = rows
-        self._on_arrival = on_arrival
         self._values: list[Mapping[str, np.ndarray]] = []
 
     def wait(self) -> Sequence[Mapping[str, np.ndarray]]:
@@ -53,7 +51,6 @@ class CudaFetched:
             self._gpu.wait(self._slot.has_arrived)
             self._values = _taken(self._rows, self._slot)
             self._release()
-            self._on_arrival(self._values)
         return self._values
 
     def __del__(self) -> None:
@@ -76,14 +73,10 @@ class Results:
         self._free: list[Slot] = []
         self._launches: dict[tuple[int, ...], list[PreparedLaunch]] = {}  # by the addresses to and from
 
-    def fetch(self, rows: Rows, on_arrival: OnArrival) -> CudaFetched:
-        """Begin to bring rows of float32 arrays to the host.
-
-        Args:
-            on_arrival: called with the values, once, before `wait` gives them.
-        """
+    def fetch(self, rows: Rows) -> CudaFetched:
+        """Begin to bring rows of float32 arrays to the host."""
         slot = self._free.pop() if self._free else Slot(self._gpu.event())
-        fetched = CudaFetched(self._gpu, slot, self._free, rows, on_arrival)
+        fetched = CudaFetched(self._gpu, slot, self._free, rows)
         arrays = [array for row in rows for array in row.values()]
         self._bring_scalars(slot, [array.address for array in arrays if array.nbytes == 4])
         self._bring_maps(slot, [array for array in arrays if array.nbytes != 4])

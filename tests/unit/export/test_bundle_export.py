@@ -215,7 +215,7 @@ def test_fp16_scores_like_fp32(original: Bundle) -> None:
 def test_the_detector_learns_with_the_exported_memory(original: Bundle) -> None:
     scores = _score(Detector.open(original))
     assert any(score.memory_updated for score in scores)
-    assert scores[-1].extra["drift"] > 0
+    assert scores[-1].memory.drift > 0
     assert all(score.query_distance is not None and score.query_distance > 0 for score in scores)
 
 
@@ -366,7 +366,7 @@ def test_a_model_without_memory_works_end_to_end(without_memory: Bundle) -> None
     assert safetensors.numpy.load(without_memory.read(without_memory.manifest.memory)) == {}
     scores = _score(Detector.open(without_memory))
     assert len(scores) == 26
-    assert all(score.query_distance is None and not score.memory_updated and not score.extra for score in scores)
+    assert all(score.query_distance is None and score.memory is None and not score.memory_updated for score in scores)
     assert all(score.psnr_db > 0 for score in scores)
 
 
@@ -413,7 +413,7 @@ def _trained(config: TrainConfig, frames: int, out: Path) -> Run:
 def _score(detector: Detector) -> list[Score]:
     """Thirty frames of a seed that training has not seen: four of them fill the window."""
     stream = detector.open_stream()
-    scored = [detector.step([(stream, frame)])[0] for frame in open_source(SCENE + "frames=30&seed=9")]
+    scored = [detector.step([(stream, frame)])[0].score for frame in open_source(SCENE + "frames=30&seed=9")]
     return [score for score in scored if score is not None]
 
 

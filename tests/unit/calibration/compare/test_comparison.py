@@ -19,6 +19,7 @@ from edge_runtime.errors import ConfigError
 from edge_runtime.evaluation.scoring import Runs
 from edge_runtime.score import Latency, Score
 from tests.kit.commands import ROOT, error_of, run_module
+from tests.kit.scores import make_score
 from tests.kit.timed_video import every, write_timed_video
 
 BUNDLE = ROOT / "bundles" / "synthetic-lite"
@@ -140,7 +141,7 @@ def test_the_second_after_a_pseudo_anomaly_is_left_out() -> None:
 
 def score_at(time_s: float, truth: bool) -> Score:
     latency = Latency(*[0.0] * len(fields(Latency)))
-    return Score("s", round(10 * time_s), time_s, time_s, 1.0, 3.0, False, 30.0, 0.1, 0.1, 0.1, False, latency_ms=latency, truth=truth)
+    return make_score(round(10 * time_s), time_s=time_s, latency_ms=latency, truth=truth)
 
 
 def test_clips_too_short_for_a_pseudo_anomaly_are_refused(shipped: Bundle) -> None:

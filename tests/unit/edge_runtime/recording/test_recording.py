@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from edge_runtime.errors import ConfigError, SinkError, SourceStalled
-from edge_runtime.frames import Frame
+from edge_runtime.frames import Frame, Gap, GapKind
 from edge_runtime.recording.camera_rate import RateMeter, rate_to_record
 from edge_runtime.recording.clip_file import ClipFile
 from edge_runtime.recording.folder import ClipRow, RecordingFolder
@@ -22,7 +22,7 @@ from edge_runtime.recording.glance import Glance, GlanceMeter
 from edge_runtime.recording.intake import Intake
 from edge_runtime.recording.recorder import Recorder, Wish, limit_reached
 from edge_runtime.recording.verdict import described, warnings_about
-from edge_runtime.score import Event
+from edge_runtime.score import Event, EventKind
 from edge_runtime.sinks.video.h264 import H264Settings, Mp4File
 from edge_runtime.sources import SourceHealth
 from edge_runtime.sources.footage import read_clip
@@ -35,6 +35,7 @@ FPS = 10.0
 START_S = 1_800_000_000.0  # 2027-01-15T08:00:00Z
 NAME = "20270115T080000Z"
 IMAGES = draw(40)
+START = Gap(GapKind.START, "start")
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def folder(tmp_path: Path) -> Iterator[RecordingFolder]:
     opened.close()
 
 
-def frame(index: int, *, time_s: float | None = None, gap: str | None = None, image: np.ndarray | None = None) -> Frame:
+def frame(index: int, *, time_s: float | None = None, gap: Gap | None = None, image: np.ndarray | None = None) -> Frame:
     """The index-th frame of a camera with ten a second."""
     time_s = index / FPS if time_s is None else time_s
     return Frame(IMAGES[index % len(IMAGES)] if image is None else image, index, time_s, START_S + time_s, gap=gap)
@@ -82,7 +83,7 @@ def test_clips_are_named_after_their_start(folder: RecordingFolder) -> None:
 @pytest.mark.parametrize(
     ("late", "reason"),
     [
-        (frame(25, gap="reconnect after 3.0 s"), "reconnect after 3.0 s"),
+        (frame(25, gap=Gap(GapKind.RECONNECT, "reconnect after 3.0 s")), "reconnect after 3.0 s"),
         (frame(25, time_s=2.4 + 0.26), "no frame for 0.26 s"),
         (frame(25, image=np.zeros((96, 128, 3), np.uint8)), "pictures of 128x96 after 64x48"),
     ],
@@ -320,7 +321,7 @@ def test_a_faster_camera_is_looked_at_as_often() -> None:
 def test_a_rate_is_measured_after_the_burst_and_without_pauses() -> None:
     meter = RateMeter()
     times_s = [0, 5, 5.01, 5.02, *np.arange(5.1, 9, 0.1)]
-    rates = [meter.look(frame(index, time_s=time_s, gap="start" if index == 1 else None)) for index, time_s in enumerate(times_s)]
+    rates = [meter.look(frame(index, time_s=time_s, gap=START if index == 1 else None)) for index, time_s in enumerate(times_s)]
     first = next(index for index, rate in enumerate(rates) if rate is not None)
     assert times_s[first] >= 8
     assert rates[first] == pytest.approx(10)
@@ -386,11 +387,11 @@ def _drain(intake: Intake, taken: list[Frame | Event]) -> None:
 
 
 def test_an_intake_holds_what_comes_while_the_encoder_is_busy() -> None:
-    lost = Event("source_lost", "camera-0", 3, 0.3, START_S)
-    items = [frame(0, gap="start"), frame(1), frame(2), lost, frame(3, gap="reconnect")]
+    lost = Event(EventKind.SOURCE_LOST, "camera-0", 3, 0.3, START_S)
+    items = [frame(0, gap=START), frame(1), frame(2), lost, frame(3, gap=Gap(GapKind.RECONNECT, "reconnect"))]
     taken, _ = taken_late(items, most_bytes=10 * IMAGES[0].nbytes)
     assert [item.index if isinstance(item, Frame) else item.event for item in taken] == [0, 1, 2, "source_lost", 3]
-    assert [item.gap for item in taken if isinstance(item, Frame)] == ["start", None, None, "reconnect"]
+    assert [item.gap and item.gap.text for item in taken if isinstance(item, Frame)] == ["start", None, None, "reconnect"]
 
 
 def test_an_intake_is_bounded_and_says_what_is_missing() -> None:
@@ -399,7 +400,7 @@ def test_an_intake_is_bounded_and_says_what_is_missing() -> None:
     intake._put(frame(5))
     late = intake.take(0)
     assert isinstance(late, Frame)
-    assert late.gap == "the encoder is too slow"
+    assert late.gap is not None and late.gap.kind is GapKind.NOT_TAKEN
 
 
 GOOD = Glance(mean_luminance=110, black_share=0.01, white_share=0.01, moving_share=0.4, shaking_share=0.0, repeated_share=0.0)

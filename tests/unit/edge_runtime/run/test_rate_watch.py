@@ -5,8 +5,9 @@ import logging
 import numpy as np
 import pytest
 
-from edge_runtime.frames import Frame
+from edge_runtime.frames import Frame, Gap, GapKind
 from edge_runtime.run.rate_watch import RateWatch
+from edge_runtime.score import Step
 
 IMAGE = np.zeros((2, 2, 3), np.uint8)
 
@@ -14,8 +15,8 @@ IMAGE = np.zeros((2, 2, 3), np.uint8)
 def watch(watching: RateWatch, fps: float, *, seconds: float, begins_s: float = 0.0, gap_every: int | None = None) -> float:
     """Show it an even stream; when that ends."""
     for index in range(round(seconds * fps)):
-        gap = "lost" if gap_every and index % gap_every == 0 else None
-        watching.look(Frame(IMAGE, index, begins_s + index / fps, 0.0, "gate", gap))
+        gap = Gap(GapKind.PAUSE, "lost") if gap_every and index % gap_every == 0 else None
+        watching.look(Step(Frame(IMAGE, index, begins_s + index / fps, 0.0, "gate"), gap, None))
     return begins_s + seconds
 
 

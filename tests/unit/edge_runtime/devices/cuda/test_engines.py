@@ -49,7 +49,7 @@ def scores_of(detector: Detector, steps: int, on_step: Callable[[int], None] = l
     for at in range(steps):
         on_step(at)
         frames = [Frame(rng.integers(0, 256, (20, 24, 3), np.uint8), at, at / 10, at / 10, stream.name) for stream in streams]
-        found += [score for score in detector.step(list(zip(streams, frames, strict=True))) if score is not None]
+        found += [step.score for step in detector.step(list(zip(streams, frames, strict=True))) if step.score is not None]
     return np.array([(score.score, score.psnr_db, score.local_error, score.query_distance, score.regular_score) for score in found])
 
 

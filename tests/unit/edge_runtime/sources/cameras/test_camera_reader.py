@@ -12,8 +12,8 @@ import pytest
 
 from edge_runtime.commands import READERS
 from edge_runtime.errors import ConfigError, SourceOpenError, SourceStalled
-from edge_runtime.frames import Frame
-from edge_runtime.score import Event
+from edge_runtime.frames import Frame, Gap, GapKind
+from edge_runtime.score import Event, EventKind
 from edge_runtime.sources import LiveSource, SourceHealth, open_source
 from edge_runtime.sources.address import CameraOptions, parse_address
 from edge_runtime.sources.cameras import camera, capture, gstreamer
@@ -24,8 +24,10 @@ from edge_runtime.sources.cameras.reader import LONGEST_WAIT_S, Pace, waits_s
 
 pytestmark = pytest.mark.waits
 
+START = Gap(GapKind.START, "start")
 
-def picture(grey: int, gap: str | None = None) -> Picture:
+
+def picture(grey: int, gap: Gap | None = None) -> Picture:
     return Picture(np.full((4, 4, 3), grey, np.uint8), gap, float(grey), 0.0)
 
 
@@ -66,11 +68,11 @@ def test_waits_double_are_bounded_and_jittered() -> None:
 
 def test_the_newest_picture_wins_and_inherits_the_gap() -> None:
     hand_over = HandOver(SourceHealth("test:", "reading"))
-    hand_over.put(picture(1, gap="start"))
+    hand_over.put(picture(1, gap=START))
     hand_over.put(picture(2))
-    hand_over.note(Notice("filler"))
+    hand_over.note(Notice(EventKind.FILLER))
     item = hand_over.take(0)
-    assert isinstance(item, Picture) and item.time_s == 2.0 and item.gap == "start"
+    assert isinstance(item, Picture) and item.time_s == 2.0 and item.gap == START
     assert isinstance(hand_over.take(0), Notice)
     assert hand_over.take(0) is None
     assert hand_over.health().dropped == 1
@@ -79,7 +81,7 @@ def test_the_newest_picture_wins_and_inherits_the_gap() -> None:
 def test_notices_are_bounded() -> None:
     hand_over = HandOver(SourceHealth("test:", "reading"))
     for number in range(MOST_NOTICES + 5):
-        hand_over.note(Notice("filler", {"number": number}))
+        hand_over.note(Notice(EventKind.FILLER, {"number": number}))
     item = hand_over.take(0)
     assert isinstance(item, Notice) and item.detail == {"number": 5}
 
@@ -198,7 +200,7 @@ def test_iterating_gives_frames_alone_with_times_that_rise(driver: Driver) -> No
     source = open_source("camera:0", camera=CameraOptions(stall_s=1))
     frames: list[Frame] = list(islice(source, 5))
     source.close()
-    assert [frame.index for frame in frames] == [0, 1, 2, 3, 4] and frames[0].gap == "start" and frames[1].gap is None
+    assert [frame.index for frame in frames] == [0, 1, 2, 3, 4] and frames[0].gap == START and frames[1].gap is None
     assert all(before.time_s < after.time_s for before, after in pairwise(frames))
     assert source.fps == 10.0 and source.frame_count is None and source.stream == "camera-0"
 
@@ -207,7 +209,7 @@ def test_damaged_pictures_are_counted_and_left_out_and_said_once(driver: Driver)
     source = open_source("camera:0", camera=CameraOptions(stall_s=1))
     assert isinstance(source, LiveSource)
     frames = islice(source, 3)
-    assert [frame.gap for frame in frames] == ["start", None, None]
+    assert [frame.gap for frame in frames] == [START, None, None]
     driver.is_damaged = True
     [filler] = until(source, "filler")
     assert filler.detail == {"reason": "damaged"}
@@ -216,14 +218,14 @@ def test_damaged_pictures_are_counted_and_left_out_and_said_once(driver: Driver)
     driver.is_damaged = False
     after = list(islice(source, 3))
     source.close()
-    assert damaged >= 2 and [frame.gap for frame in after] == ["damaged pictures", None, None]
+    assert damaged >= 2 and [frame.gap and frame.gap.kind for frame in after] == [GapKind.DAMAGED, None, None]
 
 
 def test_damage_again_and_again_is_said_once_until_the_line_was_clean(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edge_runtime.sources.cameras.reader.CLEAN_S", 1.0)
     source = open_source("camera:0", camera=CameraOptions(stall_s=1))
     assert isinstance(source, LiveSource)
-    gaps: list[str | None] = []
+    gaps: list[Gap | None] = []
     for clean_s, events in ((0.0, ["filler"]), (0.1, []), (0.1, []), (2.0, ["filler"])):
         gaps += [frame.gap for frame in frames_for(source, clean_s)]
         damaged = source.health().damaged
@@ -232,12 +234,12 @@ def test_damage_again_and_again_is_said_once_until_the_line_was_clean(driver: Dr
             threading.Event().wait(0.005)
         driver.is_damaged = False
         came: list[Frame | Event] = []
-        while not came or not isinstance(came[-1], Frame) or came[-1].gap != "damaged pictures":
+        while not came or not isinstance(came[-1], Frame) or came[-1].gap != Gap(GapKind.DAMAGED, "damaged pictures"):
             item = source.poll(1.0)
             came += [] if item is None else [item]
         assert [item.event for item in came if isinstance(item, Event)] == events
     source.close()
-    assert set(gaps) <= {None, "start"}
+    assert set(gaps) <= {None, START}
 
 
 def frames_for(source: LiveSource, seconds: float) -> list[Frame]:
@@ -263,7 +265,7 @@ def test_a_camera_that_sends_nothing_whole_is_lost_once_until_it_does(driver: Dr
     frame = next(iter(source))
     health = source.health()
     source.close()
-    assert frame.gap is not None and frame.gap.startswith("reconnect after")
+    assert frame.gap is not None and frame.gap.kind is GapKind.RECONNECT
     assert (health.state, health.connects, health.losses) == ("reading", 2, 1)
 
 

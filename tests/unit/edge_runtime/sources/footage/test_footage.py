@@ -13,7 +13,7 @@ import pytest
 
 from edge_runtime import open_source
 from edge_runtime.errors import ConfigError, SourceError, SourceOpenError
-from edge_runtime.frames import Frame
+from edge_runtime.frames import Frame, GapKind
 from edge_runtime.sources import clip_uris
 from edge_runtime.sources.footage.clips import list_clips
 from tests.kit.timed_video import every, write_timed_video
@@ -51,7 +51,7 @@ def test_a_long_hole_in_the_numbers_of_images_is_a_pause(
     with caplog.at_level(logging.WARNING):
         frames = list(open_source(str(tmp_path), fps=10) if is_said else open_source(str(tmp_path), default_fps=10))
     assert [frame.index for frame in frames] == list(range(38))
-    assert [(frame.index, frame.gap) for frame in frames if frame.gap] == [(0, "start"), (20, "no frame for 1.2 s")]
+    assert [(frame.index, frame.gap.text) for frame in frames if frame.gap] == [(0, "start"), (20, "no frame for 1.2 s")]
     assert [frame.time_s for frame in frames] == pytest.approx([grey / 10 for grey in greys_of(frames)])
     assert "no frame for 1.2 s before frame 20" in caplog.text
 
@@ -68,7 +68,7 @@ def test_a_long_hole_in_the_numbers_of_images_is_a_pause(
 def test_names_that_do_not_count_have_no_hole(names: list[str], tmp_path: Path) -> None:
     for name in names:
         put_image(tmp_path / f"{name}.png", 10)
-    assert [frame.gap for frame in open_source(str(tmp_path), fps=1)] == ["start", *[None] * (len(names) - 1)]
+    assert [frame.gap and frame.gap.text for frame in open_source(str(tmp_path), fps=1)] == ["start", *[None] * (len(names) - 1)]
 
 
 @pytest.mark.parametrize("kind", ["a folder", "a dangling link", "a pipe"])
@@ -133,7 +133,7 @@ def test_images_come_in_natural_order_with_media_times(tmp_path: Path) -> None:
     assert greys_of(frames) == [10, 20, 30]
     assert [frame.index for frame in frames] == [0, 1, 2]
     assert [frame.time_s for frame in frames] == [0.0, 0.1, 0.2]
-    assert [frame.gap for frame in frames] == ["start", None, None]
+    assert [frame.gap and frame.gap.text for frame in frames] == ["start", None, None]
     assert {frame.stream for frame in frames} == {source.stream} == {"gate"}
     assert all(frame.image.shape == (8, 12, 3) and frame.image.dtype == np.uint8 and frame.truth is None for frame in frames)
     assert (source.frame_count, source.fps, source.is_live) == (3, 10, False)
@@ -152,7 +152,7 @@ def test_folders_are_clips_in_natural_order_with_a_gap_before_each(tmp_path: Pat
     source = open_source(str(tmp_path), fps=10)
     frames = list(source)
     assert greys_of(frames) == [10, 11, 30, 31]
-    assert [frame.gap for frame in frames] == ["start", None, "next clip after clip9", None]
+    assert [frame.gap and frame.gap.text for frame in frames] == ["start", None, "next clip after clip9", None]
     assert [frame.index for frame in frames] == [0, 1, 2, 3]
     assert source.frame_count == 4
 
@@ -204,7 +204,7 @@ def test_a_loop_goes_on_counting_and_marks_the_gap(tmp_path: Path) -> None:
     source = open_source(str(tmp_path), fps=10, loop=True)
     frames = list(islice(source, 5))
     assert greys_of(frames) == [5, 6, 5, 6, 5]
-    assert [frame.gap for frame in frames] == ["start", None, "loop", None, "loop"]
+    assert [frame.gap and frame.gap.kind for frame in frames] == [GapKind.START, None, GapKind.LOOP, None, GapKind.LOOP]
     assert [frame.index for frame in frames] == [0, 1, 2, 3, 4]
     assert source.frame_count is None
 
@@ -241,7 +241,7 @@ def test_videos_of_a_folder_are_clips(tmp_path: Path) -> None:
     put_video(tmp_path / "10.avi", [160])
     frames = list(open_source(str(tmp_path)))
     assert greys_of(frames) == pytest.approx([80, 80, 160], abs=3)
-    assert [frame.gap for frame in frames] == ["start", None, "next clip after 2"]
+    assert [frame.gap and frame.gap.text for frame in frames] == ["start", None, "next clip after 2"]
     assert clip_uris(str(tmp_path)) == {"2": str(tmp_path / "2.avi"), "10": str(tmp_path / "10.avi")}
 
 

@@ -114,7 +114,7 @@ def greys(count: int) -> list[np.ndarray]:
 
 
 def gaps_of(frames: list[Frame]) -> dict[int, str]:
-    return {frame.index: frame.gap for frame in frames if frame.gap is not None}
+    return {frame.index: frame.gap.text for frame in frames if frame.gap is not None}
 
 
 @pytest.mark.parametrize("codec", ["libx264", "mjpeg"])

@@ -39,7 +39,7 @@ def read(path: Path) -> list[Frame]:
 
 
 def gaps_of(frames: list[Frame]) -> dict[int, str]:
-    return {frame.index: frame.gap for frame in frames if frame.gap is not None}
+    return {frame.index: frame.gap.text for frame in frames if frame.gap is not None}
 
 
 def assert_gap_at_the_change(frames: list[Frame], *, most_late: int = 0) -> None:

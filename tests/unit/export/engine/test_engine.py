@@ -30,7 +30,7 @@ from export.engine.build import EngineBuild, MadeEngine, make_engine
 from export.engine.build_choice import EngineSettings, choose
 from export.engine.tensorrt_build import BuildInput, BuiltPlan, build_plan
 from export.engine.which_tensorrt import load_library
-from export.precision import halve
+from export.half_precision import halve
 from tests.kit.engine_bundles import changed_graph, full_size
 from tests.kit.host_place import HostPlace
 

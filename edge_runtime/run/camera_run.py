@@ -87,7 +87,9 @@ class CameraRun:
         score = step.score
         latency = replace(score.latency_ms, grab=grab_ms, sinks=self._sinks_ms, total=1e3 * (stepped - started) + self._sinks_ms)
         score = replace(score, latency_ms=latency)
-        self._count(score)
+        self.progress.scored += 1
+        self.progress.updates += score.memory_updated
+        self.progress.score = score
         self._write_step(replace(step, score=score))
         alarm = self._alarms.update(score)
         if alarm is not None:
@@ -130,11 +132,6 @@ class CameraRun:
             source=self._source.health() if isinstance(self._source, LiveSource) else None,
             lost=dict(self.lost.counts),
         )
-
-    def _count(self, score: Score) -> None:
-        self.progress.scored += 1
-        self.progress.updates += score.memory_updated
-        self.progress.score = score
 
     def _note_gap(self, frame: Frame, gap: Gap) -> None:
         if gap.kind is not GapKind.DAMAGED:  # on a bad line they come every few seconds

@@ -51,7 +51,7 @@ from pathlib import Path
 from edge_runtime.bundle import Bundle
 from edge_runtime.devices.gpu import find_gpu
 from edge_runtime.graphs.tensorrt_library import Library
-from export.engine.__main__ import build as engine_build
+from export.engine import build as engine_build
 from export.engine.build_choice import BuildChoice, EngineSettings
 from export.engine.tensorrt_build import BuiltPlan
 from tests.kit.engine_plans import plan_of, stand_in

@@ -91,10 +91,13 @@ def turn_a_bit(path: Path) -> None:
 def test_the_halved_graphs_are_those_of_the_export() -> None:
     """Those that ship were traced in float16, which takes minutes at full size."""
     for part in ("encoder", "decoder"):
-        halved, exported = halve(onnx.load(PED2 / f"{part}.fp32.onnx")), onnx.load(PED2 / f"{part}.fp16.onnx")
-        assert halved.graph.node == exported.graph.node
-        assert halved.graph.input == exported.graph.input
-        assert [tensor.raw_data for tensor in halved.graph.initializer] == [tensor.raw_data for tensor in exported.graph.initializer]
+        exported = onnx.load(PED2 / f"{part}.fp16.onnx").graph
+        halved = halve(onnx.load(PED2 / f"{part}.fp32.onnx"), ("skip_1", "skip_2", "skip_3")).graph
+        for node in halved.node:
+            node.input[:] = [name.removesuffix(".half") for name in node.input]
+        assert halved.node == exported.node
+        assert halved.input == exported.input
+        assert [tensor.raw_data for tensor in halved.initializer] == [tensor.raw_data for tensor in exported.initializer]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
@@ -276,7 +279,7 @@ def test_an_unknown_operator_is_named(toy: Toy) -> None:
 
     bundle = changed_graph(toy("one_pool"), "fp32", "decoder", rename)
     with pytest.raises(
-        BackendError, match=r"decoder\.fp32\.onnx: .*operator 'Wavelet' at node '/_decoder/level1/level1\.5/Tanh'.*--backend onnxruntime"
+        BackendError, match=r"decoder\.fp32\.onnx: .*operator 'Wavelet' at node '/decoder/level1/level1\.5/Tanh'.*--backend onnxruntime"
     ):
         make(bundle)
     assert not (bundle.path / ENGINES).exists()

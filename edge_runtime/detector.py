@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 
 import numpy as np
@@ -15,22 +15,13 @@ from edge_runtime.errors import BackendError, ConfigError
 from edge_runtime.frames import Frame
 from edge_runtime.graphs import Graph
 from edge_runtime.loading import Loaded, load
-from edge_runtime.score import Latency, MemoryState, Score, Scored, Step, mean_distance
+from edge_runtime.score import Latency, MemoryState, Score, Step, mean_distance
 from edge_runtime.stream import Arrays, Stream
-from edge_runtime.window import View
 
 __all__ = ["Detector", "Submitted"]
 
 MOST_THREADS = 256  # a slip of the finger would take all memory, and no signal would end it
 RAW_SCORES = ("score/psnr_db", "score/regular_score", "score/local_error")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One stream in a step, and what its window has in view: the frames of later steps are not in it."""
-
-    stream: Stream
-    view: View
 
 
 @dataclass(frozen=True)
@@ -43,7 +34,7 @@ class Group:
         marks: at the beginning, after the encoder, the read, the decoder and the update.
     """
 
-    rows: tuple[int, ...]
+    rows: Sequence[int]
     fetched: Fetched
     marks: tuple[Mark, Mark, Mark, Mark, Mark]
 
@@ -53,11 +44,12 @@ class Submitted:
     """A step that a device is at work on, or done with.
 
     Attributes:
+        rows: each stream with what is known of its step: the frame, the gap before it and its target, which later frames do not change.
         marks: before and after the preprocessing.
     """
 
-    rows: tuple[Row, ...]
-    groups: tuple[Group, ...]
+    rows: Sequence[tuple[Stream, Step]]
+    groups: Sequence[Group]
     marks: tuple[Mark, Mark]
 
 
@@ -165,11 +157,11 @@ class Detector:
             raise ConfigError("step: expected at most one frame of each stream, got two of one. Call it once for each frame.")
         graphs = self._opened()
         begun = self.device.mark()
-        rows = tuple(Row(stream, stream.push(frame)) for stream, frame in batch)
+        rows = [(stream, stream.push(frame)) for stream, frame in batch]
         has_preprocessed = self.device.mark()
-        ready = [position for position, row in enumerate(rows) if row.view.target is not None]
+        ready = [position for position, (_, step) in enumerate(rows) if step.target is not None]
         size = self._largest_batch or max(len(ready), 1)
-        groups = tuple(self._submit(graphs, rows, tuple(ready[at : at + size])) for at in range(0, len(ready), size))
+        groups = [self._submit(graphs, rows, ready[at : at + size]) for at in range(0, len(ready), size)]
         return Submitted(rows, groups, (begun, has_preprocessed))
 
     def _opened(self) -> tuple[Graph, Graph]:
@@ -177,10 +169,10 @@ class Detector:
             raise BackendError(f"{self.bundle.path}: expected an open detector, it was closed. Open a new one.")
         return self._graphs
 
-    def _submit(self, graphs: tuple[Graph, Graph], rows: Sequence[Row], positions: tuple[int, ...]) -> Group:
+    def _submit(self, graphs: tuple[Graph, Graph], rows: Sequence[tuple[Stream, Step]], positions: Sequence[int]) -> Group:
         """Encoder, read, decoder, gate and update for streams with a full window."""
         (encoder, decoder), device = graphs, self.device
-        streams = [rows[position].stream for position in positions]
+        streams = [rows[position][0] for position in positions]
         started = device.mark()
         windows = device.stack([stream.ring.view(stream.window.start) for stream in streams])
         encoded = encoder.run(windows)
@@ -204,15 +196,14 @@ class Detector:
             values = group.fetched.wait()
             latency = self._latency(submitted, group)
             facts |= {position: (of_row, latency) for position, of_row in zip(group.rows, values, strict=True)}
-        return [self._as_step(row, *facts.get(position, (None, None))) for position, row in enumerate(submitted.rows)]
+        return [self._scored(*row, *facts.get(position, (None, None))) for position, row in enumerate(submitted.rows)]
 
-    def _as_step(self, row: Row, values: Mapping[str, np.ndarray] | None, latency: Latency | None) -> Step:
-        view = row.view
-        if view.gap is not None:
-            row.stream.smoothing.clear()
-        if view.target is None or values is None or latency is None:
-            return Step(view.frame, view.gap, None)
-        return Step(view.frame, view.gap, Scored(view.target, self._as_score(row.stream, view.target, values, latency)))
+    def _scored(self, stream: Stream, step: Step, values: Mapping[str, np.ndarray] | None, latency: Latency | None) -> Step:
+        if step.gap is not None:
+            stream.smoothing.clear()
+        if step.target is None or values is None or latency is None:
+            return step
+        return replace(step, score=self._as_score(stream, step.target, values, latency))
 
     def _latency(self, submitted: Submitted, group: Group) -> Latency:
         between = self.device.ms_between

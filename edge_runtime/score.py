@@ -11,7 +11,7 @@ import numpy as np
 
 from edge_runtime.frames import Frame, Gap
 
-__all__ = ["Event", "EventKind", "Latency", "MemoryState", "Score", "Scored", "Step", "mean_distance"]
+__all__ = ["Event", "EventKind", "Latency", "MemoryState", "Score", "Step", "mean_distance"]
 
 
 @dataclass(frozen=True)
@@ -92,31 +92,20 @@ class Score:
 
 
 @dataclass(frozen=True, eq=False)
-class Scored:
-    """A frame and its score."""
-
-    frame: Frame
-    score: Score
-
-
-@dataclass(frozen=True, eq=False)
 class Step:
     """What came of one frame of a stream.
 
     Attributes:
         frame: the one that came.
-        gap: why the frames before it do not lead up to it; None where they do, and before the first.
-        scored: the window's target frame, which may be an earlier one, with its score; None while the window fills.
+        gap: why the frames in view did not lead up to it; None where they did, or where there were none.
+        target: the frame that is scored, this one or one before it; None while the window fills.
+        score: of the target.
     """
 
     frame: Frame
-    gap: Gap | None
-    scored: Scored | None
-
-    @property
-    def score(self) -> Score | None:
-        """Of the target frame."""
-        return None if self.scored is None else self.scored.score
+    gap: Gap | None = None
+    target: Frame | None = None
+    score: Score | None = None
 
 
 class EventKind(str, Enum):

@@ -9,8 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from edge_runtime.frames import Frame
+from edge_runtime.score import Step
 from edge_runtime.score_scale import MovingAverage
-from edge_runtime.window import View, Window
+from edge_runtime.window import Window
 
 __all__ = ["Arrays", "Bank", "FrameRing", "Stream"]
 
@@ -87,8 +88,8 @@ class Stream:
     bank: Bank
     smoothing: MovingAverage
 
-    def push(self, frame: Frame) -> View:
-        """Take a frame into the ring and the window.
+    def push(self, frame: Frame) -> Step:
+        """Take a frame into the ring and the window; the step is yet to be scored.
 
         Raises:
             ShapeError: the frame is not (H, W, 3) uint8; the window is as it was.

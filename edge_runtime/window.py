@@ -3,26 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 
 from edge_runtime.frames import Frame, Gap
+from edge_runtime.score import Step
 
-__all__ = ["View", "Window"]
-
-
-@dataclass(frozen=True, eq=False)
-class View:
-    """What a frame is to the window that took it in.
-
-    Attributes:
-        frame: the one that came.
-        gap: why the frames in view did not lead up to it; None where they did, or where there were none.
-        target: the target frame of the window, now that it is full; None while it fills.
-    """
-
-    frame: Frame
-    gap: Gap | None
-    target: Frame | None
+__all__ = ["Window"]
 
 
 class Window:
@@ -42,17 +27,14 @@ class Window:
         self._frames: deque[Frame] = deque(maxlen=span)
         self._next_slot = 0
 
-    def push(self, frame: Frame) -> View:
-        """Take a frame in, the oldest out; at a gap all go, and the next score needs a whole window again.
-
-        The frame's pixels are in `next_slot` by now.
-        """
+    def push(self, frame: Frame) -> Step:
+        """Take a frame in, whose pixels are in `next_slot` by now; the oldest goes, at a gap all do. The step is yet to be scored."""
         gap = self._gap_before(frame) if self._frames else None
         if gap is not None:
             self._frames.clear()
         self._frames.append(frame)
         self._next_slot = (self._next_slot + 1) % self._span
-        return View(frame, gap, self._frames[self._target] if len(self._frames) == self._span else None)
+        return Step(frame, gap, self._frames[self._target] if len(self._frames) == self._span else None)
 
     def _gap_before(self, frame: Frame) -> Gap | None:
         if frame.gap is not None or frame.image.shape == self._frames[-1].image.shape:

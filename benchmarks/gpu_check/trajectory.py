@@ -94,7 +94,7 @@ def windows_of(bundle: Bundle, source: str) -> Iterator[Arrays]:
     """`clip` and `target` of every full window, preprocessed on the host."""
     stream = HostDevice().open_stream(bundle, "trajectory", smoothing_frames=1)
     for frame in open_source(source, fps=None if source.startswith("synthetic:") else bundle.manifest.fps):
-        if stream.push(frame):
+        if stream.push(frame).target is not None:
             yield stream.ring.view(stream.window.start)
 
 

@@ -18,7 +18,7 @@ from edge_runtime.run.lost_writes import LostWrites
 from edge_runtime.run.rate_watch import RateWatch
 from edge_runtime.run.state import StateStore
 from edge_runtime.run.summary import Percentiles, Progress, Summary
-from edge_runtime.score import Event, EventKind, Score, Scored, Step
+from edge_runtime.score import Event, EventKind, Score, Step
 from edge_runtime.sinks import Sink
 from edge_runtime.sources import BREAKING_EVENTS, LiveSource, Source
 from edge_runtime.stream import Stream
@@ -81,14 +81,16 @@ class CameraRun:
             self._note_gap(step.frame, step.gap)
         if self._rate is not None:
             self._rate.look(step)
-        if step.scored is None:
+        if step.score is None:
             self._write_step(step)
             return
-        score = step.scored.score
+        score = step.score
         latency = replace(score.latency_ms, grab=grab_ms, sinks=self._sinks_ms, total=1e3 * (stepped - started) + self._sinks_ms)
         score = replace(score, latency_ms=latency)
-        self._count(score)
-        self._write_step(replace(step, scored=Scored(step.scored.frame, score)))
+        self.progress.scored += 1
+        self.progress.updates += score.memory_updated
+        self.progress.score = score
+        self._write_step(replace(step, score=score))
         alarm = self._alarms.update(score)
         if alarm is not None:
             self._write_event(alarm)
@@ -130,11 +132,6 @@ class CameraRun:
             source=self._source.health() if isinstance(self._source, LiveSource) else None,
             lost=dict(self.lost.counts),
         )
-
-    def _count(self, score: Score) -> None:
-        self.progress.scored += 1
-        self.progress.updates += score.memory_updated
-        self.progress.score = score
 
     def _note_gap(self, frame: Frame, gap: Gap) -> None:
         if gap.kind is not GapKind.DAMAGED:  # on a bad line they come every few seconds

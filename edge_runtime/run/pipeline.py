@@ -20,6 +20,7 @@ from edge_runtime.stream import Stream
 
 __all__ = ["Pipeline"]
 
+END = object()  # what comes after the last frame
 POLL_S = 0.5  # how long a camera without frames keeps a signal, or the watchdog, waiting
 
 log = logging.getLogger(__name__)
@@ -103,19 +104,19 @@ class Pipeline:
         return self._camera.summary(self._seconds, self._ended_by)
 
     def _process(self, max_frames: int | None) -> str:
-        self._camera.begin()
         arrivals = _arrivals(self._source)
         try:
+            self._camera.begin()
             while not self.is_stopping:
                 if self.progress.frames == max_frames:
                     return "max frames"
                 started = perf_counter()
                 item = next(arrivals, END)
-                if isinstance(item, EndOfSource):
+                if item is END:
                     return "end of source"
                 if isinstance(item, Event):
                     self._camera.note(item)
-                elif item is not None:
+                elif isinstance(item, Frame):
                     self._handle(item, self._began(item, started))
                     self._on_frame(self.progress)
                 self._on_round()
@@ -133,13 +134,6 @@ class Pipeline:
         grab_ms = 1e3 * (perf_counter() - started)
         [step] = self._detector.step([(self._camera.stream, frame)])
         self._camera.take(step, started, grab_ms)
-
-
-class EndOfSource:
-    """What comes after the last frame."""
-
-
-END = EndOfSource()
 
 
 def _arrivals(source: Source) -> Generator[Frame | Event | None]:

@@ -66,7 +66,7 @@ def windows_of(bundle: Bundle, clips: str | None) -> list[Arrays]:
         stream = HostDevice().open_stream(bundle, clip.name, smoothing_frames=1)
         taken = 0
         for frame in read_frames(clip, fps):
-            if stream.push(frame) and frame.index % EVERY == 0:
+            if stream.push(frame).target is not None and frame.index % EVERY == 0:
                 view = stream.ring.view(stream.window.start)
                 windows.append({name: array.copy() for name, array in view.items()})
                 taken += 1

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from edge_runtime.frames import Frame, Gap
-from edge_runtime.score import MemoryState, Score, Scored, Step
+from edge_runtime.score import MemoryState, Score, Step
 
 __all__ = ["make_score", "make_step"]
 
@@ -38,4 +38,4 @@ def make_step(score: Score | None, frame: Frame | None = None, gap: Gap | None =
     if frame is None:
         index = 0 if score is None else score.frame
         frame = Frame(IMAGE, index, index / 25, 1e9 + index / 25, "gate")
-    return Step(frame, gap, None if score is None else Scored(frame, score))
+    return Step(frame, gap, None if score is None else frame, score)

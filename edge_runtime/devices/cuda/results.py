@@ -113,20 +113,13 @@ class Results:
 
 def _taken(rows: Rows, slot: Slot) -> list[Mapping[str, np.ndarray]]:
     """Copies of what has arrived, in the order in which it was asked for."""
-    count = sum(array.nbytes == 4 for row in rows for array in row.values())
-    nbytes = sum(array.nbytes for row in rows for array in row.values()) - 4 * count
-    scalars = slot.scalars.host[: 4 * count].copy().view(np.float32) if slot.scalars is not None else np.empty(0, np.float32)
-    maps = slot.maps.host[:nbytes].copy().view(np.float32) if slot.maps is not None else np.empty(0, np.float32)
-    values: list[Mapping[str, np.ndarray]] = []
-    scalar = first = 0
-    for row in rows:
-        found: dict[str, np.ndarray] = {}
-        for name, array in row.items():
-            if array.nbytes == 4:
-                found[name] = scalars[scalar : scalar + 1].reshape(array.shape)
-                scalar += 1
-            else:
-                found[name] = maps[first : first + array.nbytes // 4].reshape(array.shape)
-                first += array.nbytes // 4
-        values.append(found)
-    return values
+    taken = {True: 0, False: 0}  # bytes, of scalars and of maps
+
+    def take(array: DeviceArray) -> np.ndarray:
+        is_scalar = array.nbytes == 4
+        pinned, first = slot.scalars if is_scalar else slot.maps, taken[is_scalar]
+        assert pinned is not None
+        taken[is_scalar] += array.nbytes
+        return pinned.host[first : taken[is_scalar]].copy().view(np.float32).reshape(array.shape)
+
+    return [{name: take(array) for name, array in row.items()} for row in rows]

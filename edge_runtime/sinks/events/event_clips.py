@@ -73,8 +73,8 @@ class EventClipsSink:
         """
         with self._nothing_half_done():
             self._encode(step)
-        if step.scored is not None:
-            self._latest = FrameInClip(step.scored, self._ring.pts_of(step.scored.frame.index))
+        if step.target is not None and step.score is not None:
+            self._latest = FrameInClip(step.target, step.score, self._ring.pts_of(step.target.index))
             self._ring.forget(self._latest.pts)
             if self._recording is not None:
                 self._recording.compare(self._latest)

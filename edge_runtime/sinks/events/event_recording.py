@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 
 from edge_runtime.files import write_atomically
+from edge_runtime.frames import Frame
 from edge_runtime.optional.opencv import opencv
-from edge_runtime.score import Event, Score, Scored
+from edge_runtime.score import Event, Score
 from edge_runtime.sinks.events.event_store import CLIP, FACTS, PEAK, EventFolder
 from edge_runtime.sinks.events.packets import TICKS_PER_S
 from edge_runtime.sinks.video.h264 import EncodedFrame, H264Settings, Mp4File
@@ -26,7 +27,8 @@ JPEG_QUALITY = 90
 class FrameInClip:
     """A frame, its score, and its time in the encoder's ticks; None where its packet is gone."""
 
-    scored: Scored
+    frame: Frame
+    score: Score
     pts: int | None
 
 
@@ -70,7 +72,7 @@ class Recording:
 
     def compare(self, frame: FrameInClip) -> None:
         """Take a frame of the alarm as its peak if there was none as odd."""
-        if frame.scored.score.score > self._peak.scored.score.score:
+        if frame.score.score > self._peak.score.score:
             self._peak = frame
 
     def finish(self, end: Event, heat: HeatMap) -> None:
@@ -81,7 +83,7 @@ class Recording:
         """
         self._clip.finish()
         hidden = self.folder.hidden
-        write_atomically(hidden / PEAK, _jpeg(self._peak.scored, heat))
+        write_atomically(hidden / PEAK, _jpeg(self._peak, heat))
         facts = {**self._facts(end), "files": {name: (hidden / name).stat().st_size for name in (CLIP, PEAK)}}
         write_atomically(hidden / FACTS, msgspec.json.format(msgspec.json.encode(facts), indent=2) + b"\n")
 
@@ -92,7 +94,7 @@ class Recording:
 
     def _facts(self, end: Event) -> dict[str, Any]:
         """What `event.json` says; `EventClipsSink` describes it."""
-        score = self._peak.scored.score
+        score = self._peak.score
         return {
             "alarm": self.alarm,
             "stream": self._start.stream,
@@ -168,7 +170,7 @@ def _when(at: Event | Score) -> dict[str, float]:
     return {"frame": at.frame, "time_s": at.time_s, "wall_time_s": at.wall_time_s}
 
 
-def _jpeg(scored: Scored, heat: HeatMap) -> bytes:
+def _jpeg(scored: FrameInClip, heat: HeatMap) -> bytes:
     cv2, image = opencv(), scored.frame.image
     reach = LARGEST_PEAK_WIDTH_PX / image.shape[1]
     if reach < 1:

@@ -16,7 +16,7 @@ from edge_runtime.errors import ConfigError
 from edge_runtime.frames import Frame
 from edge_runtime.optional.opencv import opencv
 from edge_runtime.optional.pyav import pyav
-from edge_runtime.score import Event, Score, Scored, Step
+from edge_runtime.score import Event, Score, Step
 from edge_runtime.sinks.video.h264 import H264Settings, Mp4File, even
 from edge_runtime.sinks.video.heat_map import HeatMap
 
@@ -69,8 +69,8 @@ class AnnotatedVideoSink:
         if step.gap is not None:
             self._draw_waiting()
         self._waiting.append(step.frame)
-        if step.scored is not None:
-            self._draw_waiting(step.scored)
+        if step.target is not None:
+            self._draw_waiting(step.target, step.score)
 
     def write_event(self, event: Event) -> None:
         """Nothing: an alarm shows in the scores."""
@@ -83,14 +83,13 @@ class AnnotatedVideoSink:
             if self._video is not None:
                 self._video.finish()
 
-    def _draw_waiting(self, scored: Scored | None = None) -> None:
+    def _draw_waiting(self, target: Frame | None = None, score: Score | None = None) -> None:
         """All frames that wait, or those up to the one that is scored."""
         while self._waiting:
             frame = self._waiting.popleft()
-            if scored is not None and frame is scored.frame:
-                self._draw(frame, scored.score)
+            self._draw(frame, score if frame is target else None)
+            if frame is target:
                 return
-            self._draw(frame, None)
 
     def _draw(self, frame: Frame, score: Score | None) -> None:
         if self._painter is None or self._video is None:

@@ -94,9 +94,9 @@ def test_a_step_says_what_came_the_gap_before_it_and_what_was_scored(name: str, 
     assert [step.frame is frame for step, frame in zip(steps, frames, strict=True)] == [True] * 18
     assert [step.gap for step in steps] == [None] * 9 + [loop] + [None] * 8
     filling, lag = [None] * (SPANS[name] - 1), LAGS[name]
-    targets = [frames.index(step.scored.frame) if step.scored else None for step in steps]
+    targets = [frames.index(step.target) if step.target else None for step in steps]
     assert targets == [*filling, *range(SPANS[name] - 1 - lag, 9 - lag), *filling, *range(9 + SPANS[name] - 1 - lag, 18 - lag)]
-    assert all(step.scored.score.frame == step.scored.frame.index for step in steps if step.scored)
+    assert [step.score and step.score.frame for step in steps] == [step.target and step.target.index for step in steps]
 
 
 @pytest.mark.parametrize(("name", "learns"), [("one_pool", True), ("two_banks", False), ("three_pools", True)])

@@ -34,12 +34,12 @@ class Notebook:
         self.events: list[Event] = []
 
     def write_step(self, step: Step) -> None:
-        if step.scored is None:
+        if step.target is None or step.score is None:
             self.lines.append(f"frame {step.frame.index}")
         else:
-            assert step.scored.frame.index == step.scored.score.frame
-            self.lines.append(f"scored {step.scored.frame.index}")
-            self.scores.append(step.scored.score)
+            assert step.target.index == step.score.frame
+            self.lines.append(f"scored {step.target.index}")
+            self.scores.append(step.score)
 
     def write_event(self, event: Event) -> None:
         self.lines.append(event.event.value)

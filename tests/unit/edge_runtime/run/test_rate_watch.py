@@ -16,7 +16,7 @@ def watch(watching: RateWatch, fps: float, *, seconds: float, begins_s: float = 
     """Show it an even stream; when that ends."""
     for index in range(round(seconds * fps)):
         gap = Gap(GapKind.PAUSE, "lost") if gap_every and index % gap_every == 0 else None
-        watching.look(Step(Frame(IMAGE, index, begins_s + index / fps, 0.0, "gate"), gap, None))
+        watching.look(Step(Frame(IMAGE, index, begins_s + index / fps, 0.0, "gate"), gap))
     return begins_s + seconds
 
 

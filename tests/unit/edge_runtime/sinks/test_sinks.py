@@ -18,7 +18,7 @@ from edge_runtime.commands.output_flags import check_output_flags
 from edge_runtime.errors import BackendUnavailable, ConfigError, SinkError
 from edge_runtime.files import remove_leftovers
 from edge_runtime.frames import Frame, Gap, GapKind
-from edge_runtime.score import Event, EventKind, Latency, Score, Scored, Step
+from edge_runtime.score import Event, EventKind, Latency, Score, Step
 from edge_runtime.sinks import Sink
 from edge_runtime.sinks.tables.jsonl import JsonLinesSink, read_scores
 from edge_runtime.sinks.tables.timeline import draw_timeline
@@ -242,7 +242,7 @@ def test_every_frame_is_shown_once_with_its_own_score_where_it_has_one(av: Any, 
         gap = Gap(GapKind.LOOP, "loop") if index == 12 else None
         error_map = np.full((16, 16), 0.3**2 if target == 5 else 0.0, np.float32)
         score = make_score(target, 5.0 if target in (7, 8) else 1.0, error_map=error_map)
-        sink.write_step(Step(frame, gap, Scored(frames[target], score) if target > first else None))
+        sink.write_step(Step(frame, gap, frames[target], score) if target > first else Step(frame, gap))
     sink.close()
     shown = pictures(av, tmp_path / "annotated.mp4")
     blues = [float(picture[200, 256, 0]) for picture in shown]

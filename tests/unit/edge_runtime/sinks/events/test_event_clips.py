@@ -20,7 +20,7 @@ from edge_runtime.errors import BackendUnavailable, ConfigError, SinkError
 from edge_runtime.frames import Frame, Gap, GapKind
 from edge_runtime.run.alarms import AlarmTracker
 from edge_runtime.run.pipeline import Pipeline
-from edge_runtime.score import Event, EventKind, Score, Scored, Step
+from edge_runtime.score import Event, EventKind, Score, Step
 from edge_runtime.sinks import Sink
 from edge_runtime.sinks.events.event_clips import EventClipsSink
 from edge_runtime.sinks.events.event_store import EventStore, event_folder_name
@@ -289,7 +289,7 @@ def test_a_model_that_scores_the_middle_of_its_window_shows_every_frame_once(rec
         sink.write_step(make_step(None, frame))
     for frame, target in zip(frames[15:], frames[8:], strict=False):
         score = score_of(target, 4.0 if target.index in (9, 10) else 1.0)
-        sink.write_step(Step(frame, None, Scored(target, score)))
+        sink.write_step(Step(frame, None, target, score))
         event = alarms.update(score)
         if event is not None:
             sink.write_event(event)
@@ -305,7 +305,7 @@ def test_the_pre_roll_is_that_of_the_frame_that_is_scored(recorder: Any, tmp_pat
     alarms = AlarmTracker(3.0, 0.5)
     for frame, target in zip(frames[7:], frames, strict=False):
         score = score_of(target, 4.0 if target.index == 40 else 1.0)
-        sink.write_step(Step(frame, None, Scored(target, score)))
+        sink.write_step(Step(frame, None, target, score))
         event = alarms.update(score)
         if event is not None:
             sink.write_event(event)

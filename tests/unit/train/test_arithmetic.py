@@ -66,6 +66,7 @@ def test_fp32_has_no_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     assert caplog.messages == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the variable is for x86-64")
 def test_onednn_held_back_to_avx2_imitates() -> None:
     command = [sys.executable, "-c", "from train.arithmetic import has_bf16_arithmetic as has; print(has())"]

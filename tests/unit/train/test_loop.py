@@ -21,6 +21,8 @@ from train.loop import predict
 from train.loop import train as run_training
 from train.models import build_model
 
+pytestmark = pytest.mark.trains
+
 DATA = "synthetic:?clips=3&frames=30&anomalies=off&width=64&height=64"
 CONFIG = TrainConfig(
     name="tiny",

@@ -12,6 +12,9 @@ BUNDLE ?= $(or $(EDGE_BUNDLE),bundle)
 EPOCHS ?=
 RESUME ?=
 FROM ?=
+CHECKPOINT ?=
+ITEMS ?=
+FPS ?=
 FALSE_ALARMS_PER_HOUR ?= 1
 PYTEST_FLAGS ?=
 # Half of the processes begin with tests that wait for cameras and brokers; the others keep two cores busy meanwhile.
@@ -30,7 +33,7 @@ COMPARE_FLAGS ?=
 GPU_CHECK_FLAGS ?=
 
 # A misspelt variable would be as good as none. Under another make, which hands down its own as well, it may not be meant for this one.
-variables := PYTHON PIP_FLAGS CONFIG DATA RUN OUT BUNDLE EPOCHS RESUME FROM FALSE_ALARMS_PER_HOUR PYTEST_FLAGS TEST_PROCESSES BENCH_FLAGS \
+variables := PYTHON PIP_FLAGS CONFIG DATA RUN OUT BUNDLE EPOCHS RESUME FROM CHECKPOINT ITEMS FPS FALSE_ALARMS_PER_HOUR PYTEST_FLAGS TEST_PROCESSES BENCH_FLAGS \
   BUNDLE_FLAGS PRECISION REBUILD FORCE INT8_MODE ENGINE_FLAGS CALIBRATE_FLAGS BUNDLES COMPARE_FLAGS GPU_CHECK_FLAGS JETSON
 environment := EDGE_% PED2_DIR FOOTAGE_DIR OUTAGE_S GPU_CHECK_BUNDLE CUDA_HOME
 of_make := MAKE% GNUMAKEFLAGS MFLAGS SHELL .% V AR AS CC CXX LD CFLAGS CXXFLAGS CPPFLAGS LDFLAGS LDLIBS
@@ -65,16 +68,18 @@ endif
 run_bin := .venv/bin
 dev_bin := .venv-dev/bin
 
-.PHONY: bundle-is-there help demo train bundle calibrate compare engine gpu-check check test bench wheel clean
+.PHONY: bundle-is-there help demo train bundle import-mnad calibrate compare engine gpu-check check test test-fast bench wheel clean
 
 help:
 	@echo "make demo                            score the built-in scene with the shipped bundle, into runs/demo"
 	@echo "make train CONFIG= DATA= OUT=        train on normal footage (EPOCHS=, RESUME=1, FROM=another run)"
 	@echo "make bundle RUN= OUT=                split, export, check and calibrate a run"
+	@echo "make import-mnad CHECKPOINT= ITEMS= DATA= OUT=   a bundle from a checkpoint of the public MNAD code (FPS= of folders of images)"
 	@echo "make calibrate BUNDLE= DATA=         gate, scale and threshold anew, from normal footage of this camera"
 	@echo "make compare BUNDLES= DATA=          which bundle tells anomalies best, from normal footage alone"
 	@echo "make engine BUNDLE= PRECISION=       TensorRT engines, on the device that runs them (REBUILD=1, FORCE=1, INT8_MODE=, DATA=)"
 	@echo "make test                            every check and test"
+	@echo "make test-fast                       while working: what needs no waiting, no training and no apt package (PYTEST_FLAGS='-k gate')"
 	@echo "make bench                           benchmarks/results/*.json"
 	@echo "make gpu-check                       hardware tests and benchmark on this machine's GPU, with what is installed; under 9 minutes"
 
@@ -109,6 +114,10 @@ train: .venv-dev/ready
 bundle: .venv-dev/ready
 	$(dev_bin)/python -m export --run '$(RUN)' --out '$(or $(OUT),$(new_bundle))' --false-alarms-per-hour $(FALSE_ALARMS_PER_HOUR) $(BUNDLE_FLAGS)
 
+import-mnad: .venv-dev/ready
+	@test -n "$(CHECKPOINT)" -a -n "$(ITEMS)" -a -n "$(DATA)" || { echo 'error: make import-mnad: expected CHECKPOINT=, ITEMS= and DATA=, normal footage to calibrate on. Example: make import-mnad CHECKPOINT=model.pth ITEMS=keys.pt DATA=footage/gate OUT=bundles/gate' >&2; exit 2; }
+	$(dev_bin)/python -m export.import_mnad --checkpoint '$(CHECKPOINT)' --items '$(ITEMS)' --data '$(DATA)' --out '$(or $(OUT),$(new_bundle))' $(if $(FPS),--fps $(FPS)) --false-alarms-per-hour $(FALSE_ALARMS_PER_HOUR)
+
 calibrate: .venv/ready
 	@test -n "$(DATA)" || { echo 'error: make calibrate: expected DATA=, normal footage of this camera. Example: make calibrate DATA=footage/gate-today' >&2; exit 2; }
 	$(run_bin)/python -m calibration --bundle '$(BUNDLE)' --data '$(DATA)' --false-alarms-per-hour $(FALSE_ALARMS_PER_HOUR) $(CALIBRATE_FLAGS)
@@ -132,9 +141,13 @@ check: .venv-dev/ready
 	$(dev_bin)/lint-imports
 
 # Hundreds of processes load the same modules: their bytecode is kept, whatever the shell says.
-test: export PYTHONDONTWRITEBYTECODE =
+test test-fast: export PYTHONDONTWRITEBYTECODE =
 test: check
 	$(dev_bin)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal $(PYTEST_FLAGS)
+
+# None of them waits, so a process a core is enough.
+test-fast: .venv-dev/ready
+	$(dev_bin)/python -m pytest -n auto --dist worksteal -m fast $(PYTEST_FLAGS)
 
 bench: .venv-dev/ready
 	$(dev_bin)/python -m benchmarks $(BENCH_FLAGS)

@@ -20,11 +20,10 @@ import numpy as np
 
 from benchmarks.rows import Row
 from edge_runtime.detector import Detector
-from edge_runtime.frames import Frame
 from edge_runtime.run.pipeline import Pipeline
 from edge_runtime.run.state import StateStore
 from edge_runtime.run.summary import Progress, Summary
-from edge_runtime.score import Event, Score
+from edge_runtime.score import Event, EventKind, Step
 from edge_runtime.sinks.tables.jsonl import JsonLinesSink, read_scores
 from edge_runtime.sources.address import CameraOptions
 from edge_runtime.sources.cameras.camera import CameraSource
@@ -118,13 +117,13 @@ class Recovery:
         self._mended_s, self._is_connected = None, True
         return monotonic() - began_s
 
-    def write_frame(self, frame: Frame, score: Score | None, error_map: np.ndarray | None) -> None:
-        mended_s = self._mended_s
+    def write_step(self, step: Step) -> None:
+        mended_s, frame = self._mended_s, step.frame
         if self._is_connected and mended_s is not None and frame.time_s > mended_s and self._shown.is_undamaged(frame.image):
             self._came.set()
 
     def write_event(self, event: Event) -> None:
-        self._is_connected = self._is_connected or event.event == "reconnect"
+        self._is_connected = self._is_connected or event.event is EventKind.RECONNECT
 
     def close(self) -> None:
         """Nobody needs to wait any more."""

@@ -13,7 +13,6 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 
-import numpy as np
 import torch
 
 from benchmarks.full_size import FULL_SIZE, full_size_bundle, random_model
@@ -24,7 +23,7 @@ from edge_runtime.frames import Frame
 from edge_runtime.optional.opencv import opencv
 from edge_runtime.preprocess import preprocess
 from edge_runtime.run.pipeline import Pipeline
-from edge_runtime.score import Latency, Score
+from edge_runtime.score import Latency, Score, Step
 from edge_runtime.sinks.tables.jsonl import JsonLinesSink
 from edge_runtime.sources import open_source
 from export.parity import parity
@@ -128,7 +127,7 @@ def _time_round(bundle: Bundle) -> list[list[float]]:
     return [side[1:] for side in times]
 
 
-Step = Callable[[Frame], float | None]
+FrameStep = Callable[[Frame], float | None]
 
 
 class _Worker:
@@ -139,7 +138,7 @@ class _Worker:
         path: the bundle.
     """
 
-    def __init__(self, make_step: Callable[[Path], Step], path: Path) -> None:
+    def __init__(self, make_step: Callable[[Path], FrameStep], path: Path) -> None:
         context = multiprocessing.get_context("spawn")
         self._here, there = context.Pipe()
         self._process = context.Process(target=_work, args=(make_step, path, there))
@@ -158,44 +157,44 @@ class _Worker:
         return timed
 
 
-def _work(make_step: Callable[[Path], Step], path: Path, connection: Connection) -> None:
+def _work(make_step: Callable[[Path], FrameStep], path: Path, connection: Connection) -> None:
     step = make_step(path)
     while (frames := connection.recv()) is not None:
         connection.send(_time_block(frames, step))
 
 
-def _edge_run_step(path: Path) -> Step:
+def _edge_run_step(path: Path) -> FrameStep:
     return _detector_step(Bundle.load(path))
 
 
-def _plain_step(path: Path) -> Step:
+def _plain_step(path: Path) -> FrameStep:
     bundle = Bundle.load(path)
     plain = {"fp32": replace(bundle.precision("fp32"), fast=None)}
     return _detector_step(replace(bundle, manifest=replace(bundle.manifest, precisions=plain)))
 
 
-def _detector_step(bundle: Bundle) -> Step:
+def _detector_step(bundle: Bundle) -> FrameStep:
     detector = Detector.open(bundle, device="cpu")
     stream = detector.open_stream()
-    return lambda frame: _psnr_db(detector.step([(stream, frame)])[0])
+    return lambda frame: _psnr_db(detector.step([(stream, frame)])[0].score)
 
 
-def _eager_step(path: Path) -> Step:
+def _eager_step(path: Path) -> FrameStep:
     return _eager(path, random_model())
 
 
-def _channels_last_step(path: Path) -> Step:
+def _channels_last_step(path: Path) -> FrameStep:
     return _eager(path, random_model().to(memory_format=torch.channels_last))
 
 
-def _eager(path: Path, model: Mnad) -> Step:
+def _eager(path: Path, model: Mnad) -> FrameStep:
     return EagerModel(model, torch.from_numpy(Bundle.load(path).read_items()["memory"])).step
 
 
 STEPS = (_edge_run_step, _plain_step, _eager_step, _channels_last_step)
 
 
-def _time_block(frames: list[Frame], step: Step) -> tuple[float, list[float]]:
+def _time_block(frames: list[Frame], step: FrameStep) -> tuple[float, list[float]]:
     """Median milliseconds a frame, and the PSNR of each scored one."""
     times, psnr_db = [], []
     for frame in frames:
@@ -256,9 +255,9 @@ def _outside_the_graphs(bundle: Bundle, frames: int, folder: Path) -> tuple[floa
     rows: list[Latency] = []
 
     class Collect:
-        def write_frame(self, frame: Frame, score: Score | None, error_map: np.ndarray | None) -> None:
-            if score is not None:
-                rows.append(score.latency_ms)
+        def write_step(self, step: Step) -> None:
+            if step.score is not None:
+                rows.append(step.score.latency_ms)
 
         def write_event(self, event: object) -> None:
             """Only frames are timed."""

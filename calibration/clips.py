@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 
 from edge_runtime.errors import ConfigError
-from edge_runtime.frames import Frame
+from edge_runtime.frames import Frame, Gap, GapKind
 from edge_runtime.sources import clip_uris, open_source
 from edge_runtime.sources.footage import agree_on_rate
 
@@ -37,7 +37,7 @@ def read_frames(clip: NormalClip, fps: float) -> Iterator[Frame]:
     """The clip's frames, counted from 0, the first with a gap."""
     source = open_source(clip.uri, default_fps=fps, stream=clip.name)
     for index, frame in enumerate(islice(source, clip.start, clip.stop)):
-        yield replace(frame, index=index, gap=frame.gap if index else "start")
+        yield replace(frame, index=index, gap=frame.gap if index else Gap(GapKind.START, "start"))
 
 
 def split_at_gaps(frames: Sequence[Frame]) -> list[Sequence[Frame]]:

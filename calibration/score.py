@@ -10,8 +10,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from calibration.clips import NormalClip, check_clips, read_frames
 from calibration.box_anomalies import add_fast_forwards, add_giants
+from calibration.clips import NormalClip, check_clips, read_frames
 from calibration.replays import evaluate_replays, score_clips, without_aftermath
 from edge_runtime.bundle import Bundle
 from edge_runtime.bundle.manifest import GateSpec, Manifest, Precision

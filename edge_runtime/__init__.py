@@ -5,9 +5,9 @@ from edge_runtime import Bundle, Detector, open_source
 detector = Detector.open(Bundle.load("bundles/ped2-lite"))
 stream = detector.open_stream()
 for frame in open_source("gate.mp4"):
-    [score] = detector.step([(stream, frame)])
-    if score and score.is_anomalous:
-        print(f"{score.time_s:.1f} s: {score.score:.1f}")
+    [step] = detector.step([(stream, frame)])
+    if step.score and step.score.is_anomalous:
+        print(f"{step.score.time_s:.1f} s: {step.score.score:.1f}")
 """
 
 from __future__ import annotations

@@ -4,90 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from edge_runtime.bundle import Bundle
-from edge_runtime.bundle.engines import FLAVOURS
+from edge_runtime.devices import Fetched, Mark
 from edge_runtime.errors import BackendError, ConfigError
 from edge_runtime.frames import Frame
-from edge_runtime.score import Latency, Score
-from edge_runtime.score_scale import oddness
+from edge_runtime.graphs import Graph
+from edge_runtime.loading import Loaded, load
+from edge_runtime.score import Latency, MemoryState, Score, Step, mean_distance
 from edge_runtime.stream import Arrays, Stream
 
-if TYPE_CHECKING:
-    from edge_runtime.loading import Loaded
-
-__all__ = ["BACKENDS", "DEVICES", "Detector", "Device", "Fetched", "Graph", "Mark", "Submitted"]
-
-BACKENDS = ("auto", "onnxruntime", *FLAVOURS)
-DEVICES = ("auto", "cpu", "cuda")
+__all__ = ["Detector", "Submitted"]
 
 MOST_THREADS = 256  # a slip of the finger would take all memory, and no signal would end it
 RAW_SCORES = ("score/psnr_db", "score/regular_score", "score/local_error")
-
-
-class Graph(Protocol):
-    """One half of the model, loaded in an engine."""
-
-    def run(self, inputs: Arrays) -> Arrays:
-        """Outputs by name for inputs by name; the batch axis is first."""
-
-
-Mark = Any
-"""A point in a device's work, as its `mark` gives it."""
-
-
-class Fetched(Protocol):
-    """Rows on their way to the host."""
-
-    def wait(self) -> Sequence[Mapping[str, np.ndarray]]:
-        """The rows, the caller's own: the one synchronisation of a step. Called once."""
-
-
-class Device(Protocol):
-    """Where arrays live and the memory step runs. What it is asked to do, it does in that order; only `wait` waits for it."""
-
-    @property
-    def name(self) -> str: ...
-
-    def open_stream(self, bundle: Bundle, stream: str, *, smoothing_frames: int) -> Stream:
-        """A new stream: window and bank on this device."""
-
-    def stack(self, rows: Sequence[Arrays]) -> Arrays:
-        """Streams to a batch."""
-
-    def unstack(self, batch: Arrays) -> list[Arrays]:
-        """A batch to streams."""
-
-    def fetch(self, rows: Sequence[Arrays]) -> Fetched:
-        """Begin to bring rows to the host. Any number may be on their way."""
-
-    def close(self) -> None:
-        """Wait for all work and free everything, in the thread that opened it. A second time it does nothing."""
-
-    def mark(self) -> Mark:
-        """This point in the work, for `ms_between`."""
-
-    def ms_between(self, first: Mark, second: Mark) -> float:
-        """Milliseconds of work between two marks of a step that has been waited for."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One frame of a step.
-
-    Attributes:
-        target: the window's target frame; None while a window fills.
-        begins_anew: there was a gap before the frame.
-    """
-
-    stream: Stream
-    target: Frame | None
-    begins_anew: bool
 
 
 @dataclass(frozen=True)
@@ -100,7 +34,7 @@ class Group:
         marks: at the beginning, after the encoder, the read, the decoder and the update.
     """
 
-    rows: tuple[int, ...]
+    rows: Sequence[int]
     fetched: Fetched
     marks: tuple[Mark, Mark, Mark, Mark, Mark]
 
@@ -110,11 +44,12 @@ class Submitted:
     """A step that a device is at work on, or done with.
 
     Attributes:
+        rows: each stream with what is known of its step: the frame, the gap before it and its target, which later frames do not change.
         marks: before and after the preprocessing.
     """
 
-    rows: tuple[Row, ...]
-    groups: tuple[Group, ...]
+    rows: Sequence[tuple[Stream, Step]]
+    groups: Sequence[Group]
     marks: tuple[Mark, Mark]
 
 
@@ -162,7 +97,7 @@ class Detector:
         Args:
             precision: `auto`, or one that the bundle has: `fp32`, `fp16`, `int8`. `auto` is fp32 on the CPU; on a GPU it is fp16
                 where there is such an engine or graph, and never int8.
-            backend, device: of `BACKENDS` and `DEVICES`. `auto` takes the best that works; a named one that does
+            backend, device: of `BACKENDS` and `DEVICES` in `loading`. `auto` takes the best that works; a named one that does
                 not work is an error, never replaced.
             threshold: instead of the one calibrated for the precision.
             threads: for each graph on the CPU, 1 to 256; None: one a core.
@@ -172,8 +107,6 @@ class Detector:
             EngineMismatch: its engine was built for another machine or from other graphs.
             BackendUnavailable: a library or device is missing.
         """
-        from edge_runtime.loading import load
-
         if threshold is not None and not math.isfinite(threshold):
             raise ConfigError(f"threshold: expected a number, got {threshold}.")
         if threads is not None and not 1 <= threads <= MOST_THREADS:
@@ -199,14 +132,14 @@ class Detector:
         """A new camera: an empty window, and a memory bank of its own with the shipped items."""
         return self.device.open_stream(self.bundle, name, smoothing_frames=self._scale.smoothing_frames)
 
-    def step(self, batch: Sequence[tuple[Stream, Frame]]) -> list[Score | None]:
-        """Take one frame of each stream; score those whose window is full.
+    def step(self, batch: Sequence[tuple[Stream, Frame]]) -> list[Step]:
+        """Take one frame of each stream; score the target frames of those whose window is full.
 
         Args:
             batch: at most one frame a stream.
 
         Returns:
-            In the batch's order: the score of the window's target frame, or None while a window fills.
+            What came of each frame, in the batch's order.
 
         Raises:
             ShapeError: a frame is not (H, W, 3) uint8.
@@ -224,11 +157,11 @@ class Detector:
             raise ConfigError("step: expected at most one frame of each stream, got two of one. Call it once for each frame.")
         graphs = self._opened()
         begun = self.device.mark()
-        rows = tuple(_push(stream, frame) for stream, frame in batch)
+        rows = [(stream, stream.push(frame)) for stream, frame in batch]
         has_preprocessed = self.device.mark()
-        ready = [position for position, row in enumerate(rows) if row.target is not None]
+        ready = [position for position, (_, step) in enumerate(rows) if step.target is not None]
         size = self._largest_batch or max(len(ready), 1)
-        groups = tuple(self._submit(graphs, rows, tuple(ready[at : at + size])) for at in range(0, len(ready), size))
+        groups = [self._submit(graphs, rows, ready[at : at + size]) for at in range(0, len(ready), size)]
         return Submitted(rows, groups, (begun, has_preprocessed))
 
     def _opened(self) -> tuple[Graph, Graph]:
@@ -236,10 +169,10 @@ class Detector:
             raise BackendError(f"{self.bundle.path}: expected an open detector, it was closed. Open a new one.")
         return self._graphs
 
-    def _submit(self, graphs: tuple[Graph, Graph], rows: Sequence[Row], positions: tuple[int, ...]) -> Group:
+    def _submit(self, graphs: tuple[Graph, Graph], rows: Sequence[tuple[Stream, Step]], positions: Sequence[int]) -> Group:
         """Encoder, read, decoder, gate and update for streams with a full window."""
         (encoder, decoder), device = graphs, self.device
-        streams = [rows[position].stream for position in positions]
+        streams = [rows[position][0] for position in positions]
         started = device.mark()
         windows = device.stack([stream.ring.view(stream.window.start) for stream in streams])
         encoded = encoder.run(windows)
@@ -256,21 +189,21 @@ class Detector:
         fetched = device.fetch([self._facts(*row) for row in zip(reads, results, updates, strict=True)])
         return Group(positions, fetched, (started, has_encoded, has_read, has_decoded, has_updated))
 
-    def collect(self, submitted: Submitted) -> list[Score | None]:
+    def collect(self, submitted: Submitted) -> list[Step]:
         """The second half of `step`: wait for the device. Steps are collected in the order in which they were submitted."""
-        values: dict[int, tuple[Mapping[str, np.ndarray], Latency]] = {}
+        facts: dict[int, tuple[Mapping[str, np.ndarray], Latency]] = {}
         for group in submitted.groups:
-            facts = group.fetched.wait()
+            values = group.fetched.wait()
             latency = self._latency(submitted, group)
-            values |= {position: (row, latency) for position, row in zip(group.rows, facts, strict=True)}
-        return [self._collect(row, *values.get(position, (None, None))) for position, row in enumerate(submitted.rows)]
+            facts |= {position: (of_row, latency) for position, of_row in zip(group.rows, values, strict=True)}
+        return [self._scored(*row, *facts.get(position, (None, None))) for position, row in enumerate(submitted.rows)]
 
-    def _collect(self, row: Row, values: Mapping[str, np.ndarray] | None, latency: Latency | None) -> Score | None:
-        if row.begins_anew:
-            row.stream.smoothing.clear()
-        if row.target is None or values is None or latency is None:
-            return None
-        return self._as_score(row.stream, row.target, values, latency)
+    def _scored(self, stream: Stream, step: Step, values: Mapping[str, np.ndarray] | None, latency: Latency | None) -> Step:
+        if step.gap is not None:
+            stream.smoothing.clear()
+        if step.target is None or values is None or latency is None:
+            return step
+        return replace(step, score=self._as_score(stream, step.target, values, latency))
 
     def _latency(self, submitted: Submitted, group: Group) -> Latency:
         between = self.device.ms_between
@@ -294,15 +227,13 @@ class Detector:
 
     def _as_score(self, stream: Stream, frame: Frame, values: Mapping[str, np.ndarray], latency: Latency) -> Score:
         raw = {name.removeprefix("score/"): float(values[name][0]) for name in RAW_SCORES}
-        distances = {pool.name: float(values[f"distance/{pool.name}"][0]) for pool in self.bundle.manifest.pools}
+        distances = {name.removeprefix("distance/"): float(values[name][0]) for name in self._distances}
         if not all(map(math.isfinite, (*raw.values(), *distances.values()))):
             raise BackendError(
                 f"{stream.name}, frame {frame.index}: expected finite scores, got {raw | distances}. "
                 f"If the precision is fp16 or int8, use --precision fp32 (it is {self.precision})."
             )
-        score = self._scale.score(stream.smoothing.push(oddness(self._scale.quantity, raw)))
-        main = next(iter(distances), None)
-        extra = {f"query_distance/{name}": distance for name, distance in distances.items() if name != main}
+        score = self._scale.score(stream.smoothing.push(self._scale.oddness(_quantities(raw, distances))))
         return Score(
             stream=stream.name,
             frame=frame.index,
@@ -311,18 +242,20 @@ class Detector:
             score=score,
             threshold=self.threshold,
             is_anomalous=score >= self.threshold,
-            psnr_db=raw["psnr_db"],
-            local_error=raw["local_error"],
-            query_distance=None if main is None else distances[main],
-            regular_score=raw["regular_score"],
-            memory_updated=bool(values["is_updated"][0]),
+            **raw,
+            distances=distances,
+            memory=_memory_state(values) if distances else None,
             truth=frame.truth,
-            extra=extra | ({"drift": float(values["drift"][0])} if distances else {}),
             error_map=values["error_map"][0, 0] if self.keeps_error_maps else None,
             latency_ms=latency,
         )
 
 
-def _push(stream: Stream, frame: Frame) -> Row:
-    begins_anew = stream.window.gap_before(frame) is not None
-    return Row(stream, stream.window.target if stream.push(frame) else None, begins_anew)
+def _quantities(raw: Mapping[str, float], distances: Mapping[str, float]) -> dict[str, float]:
+    """All that is known of a frame, by the names that a score scale has for it."""
+    distance = mean_distance(distances)
+    return dict(raw) if distance is None else {**raw, "query_distance": distance}
+
+
+def _memory_state(values: Mapping[str, np.ndarray]) -> MemoryState:
+    return MemoryState(bool(values["is_updated"][0]), bool(values["is_frozen"][0]), float(values["drift"][0]))

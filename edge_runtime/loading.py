@@ -12,15 +12,19 @@ from typing import TYPE_CHECKING
 from edge_runtime.bundle import Bundle
 from edge_runtime.bundle.engines import FLAVOURS, PARTS, Engine, EngineMachine, engines_there, find_engine, make_command
 from edge_runtime.bundle.manifest import FastGraphs, GraphSpec, Precision
-from edge_runtime.detector import BACKENDS, DEVICES, Device, Graph
+from edge_runtime.devices import Device
 from edge_runtime.devices.gpu import FoundGpu, find_gpu
 from edge_runtime.errors import BackendError, BackendUnavailable, BundleError, EngineMismatch
+from edge_runtime.graphs import Graph
 
 if TYPE_CHECKING:
     from edge_runtime.devices.cuda.device import CudaDevice
     from edge_runtime.graphs.tensorrt import Plan
 
-__all__ = ["Loaded", "cpu_graphs", "load"]
+__all__ = ["BACKENDS", "DEVICES", "Loaded", "cpu_graphs", "load"]
+
+BACKENDS = ("auto", "onnxruntime", *FLAVOURS)
+DEVICES = ("auto", "cpu", "cuda")
 
 WAYS = (("tensorrt", "cuda"), ("tensorrt-rtx", "cuda"), ("onnxruntime", "cuda"), ("onnxruntime", "cpu"))
 """Backend and device, the best first."""

@@ -20,9 +20,9 @@ class InputSpec:
     """What a model looks at.
 
     Attributes:
-        frames: T, number of consecutive frames in a clip, ≥ 1.
-        target: position of the target frame, counted from the first frame of the clip. `target == frames` is the frame that
-            follows the clip and more is further ahead (prediction); anything smaller lies inside it (reconstruction).
+        frames: T, number of consecutive frames that the encoder takes, ≥ 1; its input is called `clip`.
+        target: position of the target frame, counted from the first of them. `target == frames` is the frame that follows
+            them and more is further ahead (prediction); anything smaller is one of them (reconstruction).
         channels: C, 1 (grey) or 3 (BGR).
         height, width: h and w in pixels.
     """

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from edge_runtime.frames import Frame
+from edge_runtime.score import Step
 from edge_runtime.score_scale import MovingAverage
 from edge_runtime.window import Window
 
@@ -55,7 +56,7 @@ class Bank(Protocol):
 
     @property
     def is_frozen(self) -> bool:
-        """Nothing is learned until `unfreeze`; as of the last frame that was collected."""
+        """Nothing is learned until `unfreeze`. On a GPU this waits for all that was submitted."""
 
     def freeze(self) -> None:
         """Stop learning."""
@@ -87,14 +88,11 @@ class Stream:
     bank: Bank
     smoothing: MovingAverage
 
-    def push(self, frame: Frame) -> bool:
-        """Take a frame into the window; a gap before it empties the window first. True once there is one to score.
+    def push(self, frame: Frame) -> Step:
+        """Take a frame into the ring and the window; the step is yet to be scored.
 
         Raises:
             ShapeError: the frame is not (H, W, 3) uint8; the window is as it was.
         """
         self.ring.write(self.window.next_slot, frame.image)
-        if self.window.gap_before(frame) is not None:
-            self.window.clear()
-        self.window.push(frame)
-        return self.window.is_full
+        return self.window.push(frame)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 
-from edge_runtime.frames import Frame
+from edge_runtime.frames import Frame, Gap
+from edge_runtime.score import Step
 
 __all__ = ["Window"]
 
@@ -24,31 +25,21 @@ class Window:
         self._span = span
         self._target = target
         self._frames: deque[Frame] = deque(maxlen=span)
-        self._size: tuple[int, ...] | None = None
         self._next_slot = 0
 
-    def gap_before(self, frame: Frame) -> str | None:
-        """Why the frames in view do not lead up to this one; None where they do, or where there are none."""
-        if not self._frames:
-            return None
-        if frame.gap is not None:
-            return frame.gap
-        return f"size changed to {frame.image.shape[1]}x{frame.image.shape[0]}" if frame.image.shape != self._size else None
-
-    def push(self, frame: Frame) -> None:
-        """Take a frame in, the oldest out; its pixels are in `next_slot` by now."""
+    def push(self, frame: Frame) -> Step:
+        """Take a frame in, whose pixels are in `next_slot` by now; the oldest goes, at a gap all do. The step is yet to be scored."""
+        gap = self._gap_before(frame) if self._frames else None
+        if gap is not None:
+            self._frames.clear()
         self._frames.append(frame)
-        self._size = frame.image.shape
         self._next_slot = (self._next_slot + 1) % self._span
+        return Step(frame, gap, self._frames[self._target] if len(self._frames) == self._span else None)
 
-    def clear(self) -> None:
-        """Forget all frames: the next score needs a whole window again."""
-        self._frames.clear()
-
-    @property
-    def is_full(self) -> bool:
-        """There are enough consecutive frames for a score."""
-        return len(self._frames) == self._span
+    def _gap_before(self, frame: Frame) -> Gap | None:
+        if frame.gap is not None or frame.image.shape == self._frames[-1].image.shape:
+            return frame.gap
+        return Gap.of_size(frame.image.shape[1], frame.image.shape[0])
 
     @property
     def next_slot(self) -> int:
@@ -59,8 +50,3 @@ class Window:
     def start(self) -> int:
         """First slot of the window, once it is full."""
         return self._next_slot
-
-    @property
-    def target(self) -> Frame:
-        """The target frame of a full window."""
-        return self._frames[self._target]

@@ -12,15 +12,13 @@ from edge_runtime.bundle.manifest import FastGraphs, Precision
 from edge_runtime.errors import BundleError
 from edge_runtime.graphs.onnxruntime import OnnxRuntimeGraph
 from export.split import DecoderGraph, scores
+from export.tolerances import PARITY
 from train.data import Batch
 from train.loop import forward
 from train.memory import Memory
 from train.model import Model
 
-__all__ = ["TOLERANCES", "check_parity", "parity"]
-
-TOLERANCES = {"fp32": 1e-4, "fp16": 2e-2}
-"""Largest allowed difference: in fp32 of the prediction and every score, in fp16 of the prediction, in [−1, 1]."""
+__all__ = ["check_parity", "parity"]
 
 
 @torch.inference_mode()
@@ -54,7 +52,7 @@ def check_parity(differences: dict[str, float], precision: str, *, is_fast: bool
     """Raises:
     BundleError: a tensor is further off than the precision's tolerance.
     """
-    allowed = TOLERANCES[precision]
+    allowed = PARITY[precision]
     graphs, flags = (f"fast {precision}", "--no-fast-graphs") if is_fast else (precision, "--precisions fp32")
     held = [name for name in differences if name == "prediction" or (precision == "fp32" and name.startswith("score/"))]
     for name in held:

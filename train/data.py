@@ -102,7 +102,7 @@ class Windows:
     A window is `spec.span` consecutive frames of one clip; none reaches over the end of a clip, nor over a gap, which ends one.
 
     Args:
-        device: where batches are made. On a GPU all frames are kept there, as bytes.
+        device: where batches go. A GPU keeps all frames, as bytes, where they fit into half of its free memory.
     """
 
     def __init__(
@@ -113,7 +113,8 @@ class Windows:
         device: torch.device | str = "cpu",
     ) -> None:
         self._pseudo_anomalies = pseudo_anomalies
-        self._frames = [_on_device(clip.frames, torch.device(device)) for clip in clips]
+        self._device = torch.device(device)
+        self._frames = _near([_mapped(clip.frames) for clip in clips], self._device)
         self._spec = spec
         self._starts = np.array(
             [(c, i) for c, frames in enumerate(self._frames) for i in range(len(frames) - spec.span + 1)], dtype=np.int64
@@ -138,16 +139,22 @@ class Windows:
             is_pseudo = torch.zeros(len(chosen), dtype=torch.bool, device=windows.device)
             if order is not None and self._pseudo_anomalies is not None:
                 is_pseudo = quicken_some(windows, self._frames, chosen, self._spec.frames, self._pseudo_anomalies, order)
-            batch = windows.float().mul_(1 / 127.5).sub_(1)  # (B, span, C, h, w)
-            yield Batch(batch[:, : self._spec.frames], batch[:, self._spec.target], is_pseudo)
+            batch = windows.to(self._device).float().mul_(1 / 127.5).sub_(1)  # (B, span, C, h, w)
+            yield Batch(batch[:, : self._spec.frames], batch[:, self._spec.target], is_pseudo.to(self._device))
 
 
-def _on_device(frames: np.ndarray, device: torch.device) -> Tensor:
-    """(N, C, h, w) uint8; on the CPU it stays where it is mapped."""
+def _mapped(frames: np.ndarray) -> Tensor:
+    """(N, C, h, w) uint8, where it is mapped from disk."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a map that cannot be written; nobody does
-        tensor = torch.from_numpy(frames)
-    return tensor.to(device)
+        return torch.from_numpy(frames)
+
+
+def _near(frames: list[Tensor], device: torch.device) -> list[Tensor]:
+    """The same on the GPU, where it has room."""
+    if device.type != "cuda" or 2 * sum(tensor.nbytes for tensor in frames) > torch.cuda.mem_get_info(device)[0]:
+        return frames
+    return [tensor.to(device) for tensor in frames]
 
 
 def cache_footage(data: str, spec: InputSpec, config: DataConfig, cache: Path) -> Footage:

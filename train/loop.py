@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from edge_runtime.errors import ConfigError
 from edge_runtime.files import write_atomically
+from train.arithmetic import autocast, choose_device, choose_precision
 from train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from train.config import TrainConfig, config_values
 from train.data import Batch, Footage, Windows, cache_footage
@@ -28,7 +29,6 @@ from train.memory import Memory, pool_health
 from train.model import Model, Step
 from train.models import build_model
 from train.outlook import PACE_STEPS, tell_pace, warn_of_another_horizon
-from train.precision import autocast, choose_device, choose_precision
 from train.run_folder import check_begun_as, check_clips, claimed
 from train.starting_point import StartingPoint
 
@@ -178,7 +178,8 @@ def _train_step(training: Training, batch: Batch) -> tuple[dict[str, float], Map
     losses = training.model.losses(step)
     losses["loss"].backward()
     training.optimiser.step()
-    return {name: float(value.detach()) for name, value in losses.items()}, step.encoded
+    values = torch.stack([value.detach() for value in losses.values()]).tolist()  # the one wait for the device
+    return dict(zip(losses, values, strict=True)), step.encoded
 
 
 def forward(model: Model, memory: Memory, batch: Batch, precision: str = "fp32") -> Step:

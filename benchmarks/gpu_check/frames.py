@@ -15,8 +15,10 @@ from benchmarks.gpu_check.findings import Findings
 from benchmarks.gpu_check.model import PRECISION, bundle_in
 from benchmarks.gpu_check.settings import Settings
 from edge_runtime.bundle import Bundle
-from edge_runtime.detector import Detector, Device, Graph
+from edge_runtime.detector import Detector
+from edge_runtime.devices import Device
 from edge_runtime.frames import Frame
+from edge_runtime.graphs import Graph
 from edge_runtime.loading import load
 from edge_runtime.score import Score
 from edge_runtime.sources import open_source
@@ -50,8 +52,8 @@ class Bench:
         return self.detector.device
 
     def step(self) -> Score | None:
-        [score] = self.detector.step([(self.stream, next(self.frames))])
-        return score
+        [step] = self.detector.step([(self.stream, next(self.frames))])
+        return step.score
 
 
 class Recorded:

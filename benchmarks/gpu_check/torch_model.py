@@ -74,10 +74,10 @@ class TorchModel:
         self._items = items.clone()  # a replayed graph writes its outputs anew
         return float(told.tolist()[0])
 
-    def _frame(self, clip: Tensor, target: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+    def _frame(self, window: Tensor, target: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
         """PSNR, regular score, local error and query distance; and the items for the next frame."""
         dtype = self._variant.dtype
-        encoded = self._network.encode(clip.to(dtype))
+        encoded = self._network.encode(window.to(dtype))
         query = encoded["query"]
         read = memory.read(memory.address(query, items), items)
         prediction = self._network.decode(encoded | {"query": query.to(dtype), "read": read.to(dtype)}).float()

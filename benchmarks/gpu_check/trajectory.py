@@ -18,12 +18,12 @@ from edge_runtime.devices.host import HostDevice
 from edge_runtime.graphs.onnxruntime import OnnxRuntimeGraph
 from edge_runtime.sources import open_source
 from edge_runtime.stream import Arrays
+from export.tolerances import MEMORY_STEP
 
 __all__ = ["OnDevice", "Walk", "are_near_ties", "compare", "measure", "trajectory_bundle", "windows_of"]
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 RULES = ("ema", "mnad")
-TOLERANCE = 1e-4
 SPARE = 20  # frames that fill the window
 NEAR_TIE = 1e-6
 
@@ -77,7 +77,7 @@ def measure(settings: Settings, work: Path, findings: Findings) -> None:
 def _tell(findings: Findings, walk: Walk, rule: str, how: str) -> None:
     largest = f"{how}; the largest difference at any frame; {walk.near_ties} queries were near ties between two items"
     repeated = f"{how}; reads, distances, decisions, items, frame by frame"
-    findings.row(f"CUDA against NumPy, items ({rule})", walk.worst, TOLERANCE, "abs", "lower", largest)
+    findings.row(f"CUDA against NumPy, items ({rule})", walk.worst, MEMORY_STEP, "abs", "lower", largest)
     findings.row(f"CUDA against NumPy, gate decisions that differ ({rule})", walk.decided_otherwise, 0, "frames", "lower", how)
     findings.row(f"CUDA, two runs, frames with a differing bit ({rule})", walk.differing_bits, 0, "frames", "lower", repeated)
 
@@ -94,7 +94,7 @@ def windows_of(bundle: Bundle, source: str) -> Iterator[Arrays]:
     """`clip` and `target` of every full window, preprocessed on the host."""
     stream = HostDevice().open_stream(bundle, "trajectory", smoothing_frames=1)
     for frame in open_source(source, fps=None if source.startswith("synthetic:") else bundle.manifest.fps):
-        if stream.push(frame):
+        if stream.push(frame).target is not None:
             yield stream.ring.view(stream.window.start)
 
 

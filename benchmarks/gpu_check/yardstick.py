@@ -20,6 +20,7 @@ from benchmarks.gpu_check.settings import Settings
 from benchmarks.gpu_check.torch_model import TorchModel, Variant
 from edge_runtime.detector import Detector
 from edge_runtime.frames import Frame
+from export.tolerances import TOLERANCES
 from train.models.mnad_prediction import MnadPrediction
 
 __all__ = ["measure"]
@@ -33,8 +34,6 @@ COMPILED = {
     Variant("torch.compile fp16, reduce-overhead", torch.float16, has_tf32=True, compiled="reduce-overhead"): 1.2,
 }
 """Variant to how many times as long as ours its frame should take."""
-
-TOLERANCE_DB = 0.1
 
 Step = Callable[[Frame], float | None]
 
@@ -72,7 +71,9 @@ def _tell(settings: Settings, findings: Findings, backend: str, variant: Variant
     same = (
         f"{how}; the largest at any of {len(ours.psnr_db)} frames, each learning from its own; past the reach the times are of two things"
     )
-    findings.row(f"{variant.name} against {backend}, difference of PSNR", float(apart_db), TOLERANCE_DB, "dB", "lower", same)
+    findings.row(
+        f"{variant.name} against {backend}, difference of PSNR", float(apart_db), TOLERANCES[PRECISION].psnr_db, "dB", "lower", same
+    )
 
 
 @dataclass(frozen=True)
@@ -110,8 +111,8 @@ def _step_of(detector: Detector) -> Step:
     stream = detector.open_stream()
 
     def step(frame: Frame) -> float | None:
-        [score] = detector.step([(stream, frame)])
-        return None if score is None else score.psnr_db
+        [step] = detector.step([(stream, frame)])
+        return None if step.score is None else step.score.psnr_db
 
     return step
 

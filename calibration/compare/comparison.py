@@ -14,9 +14,9 @@ from itertools import chain, islice, product
 
 import numpy as np
 
+from calibration.box_anomalies import add_fast_forwards
 from calibration.clips import NormalClip, check_clips, frame_rate, read_frames, split_at_gaps
 from calibration.compare.gliders import ROOM_S, CutOut, add_gliders, brisk_speed, cut_out_movers
-from calibration.box_anomalies import add_fast_forwards
 from calibration.replays import without_aftermath
 from edge_runtime.bundle import Bundle
 from edge_runtime.detector import Detector

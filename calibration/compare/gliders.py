@@ -13,8 +13,8 @@ from itertools import islice, pairwise
 
 import numpy as np
 
-from calibration.clips import split_at_gaps
 from calibration.box_anomalies import random_frames
+from calibration.clips import split_at_gaps
 from edge_runtime.frames import Frame
 from edge_runtime.optional.opencv import opencv
 

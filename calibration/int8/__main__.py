@@ -70,7 +70,9 @@ def _print(made: Made) -> None:
 
     quantisation, found = made.precision.quantisation, made.found
     assert quantisation is not None
-    print(f"ranges by {quantisation.method} on {len(made.windows)} windows of {len(made.windows.clips)} clips, {made.measured.updates} learned")
+    print(
+        f"ranges by {quantisation.method} on {len(made.windows)} windows of {len(made.windows.clips)} clips, {made.measured.updates} learned"
+    )
     if found.by_node:
         width = max(len(cost.node) for cost in found.by_node)
         print(f"{'in int8 alone':<{width + 9}}{'multiply-adds':>14}{'score':>8}{'rank':>8}{'PSNR, dB':>10}")

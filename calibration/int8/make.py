@@ -168,7 +168,7 @@ def _write(folder: Path, models: Mapping[str, onnx.ModelProto], suffix: str) -> 
 def _write_typed(bundle: Bundle, folder: Path, model: Int8Model, found: Search) -> GraphPair | None:
     """The same nodes in int8 in the bundle's fp16 graphs."""
     if "fp16" not in bundle.manifest.precisions:
-        log.warning("%s: no fp16 graphs, so no form with fp16 scales: strongly typed engines will run what is not int8 in fp32.", bundle.path)
+        log.warning("%s: no fp16 graphs, so no form with fp16 scales: strongly typed engines run the rest in fp32.", bundle.path)
         return None
     halves = {part: onnx.load_from_string(bundle.read(spec)) for part, spec in _parts(bundle.precision("fp16"))}
     typed = {

@@ -11,8 +11,8 @@ import onnx
 from calibration.int8.ranges import Magnitudes
 from calibration.int8.windows import ChosenWindows, read_windows
 from edge_runtime.bundle import Bundle
-from edge_runtime.detector import Graph
 from edge_runtime.devices.host_memory import HostBank
+from edge_runtime.graphs import Graph
 from edge_runtime.graphs.onnxruntime_session import load_onnxruntime
 from edge_runtime.stream import Arrays
 

@@ -16,7 +16,6 @@ from edge_runtime.bundle import Bundle
 from edge_runtime.bundle.manifest import Precision
 from edge_runtime.devices.host_memory import HostBank
 from edge_runtime.evaluation.ranks import rank_correlation
-from edge_runtime.score_scale import oddness
 from edge_runtime.stream import Arrays
 
 __all__ = ["BUDGET", "Cost", "Int8Model", "NodeCost", "Search", "node_costs", "search", "whole_cost"]
@@ -223,7 +222,7 @@ def _scores(bundle: Bundle, windows: ChosenWindows, model: Int8Model, nodes: Seq
 def _cost(bundle: Bundle, reference: Sequence[_Scored], got: Sequence[_Scored]) -> Cost:
     precision: Precision = next(iter(bundle.manifest.precisions.values()))
     scale = precision.score_scale
-    scores = [np.array([scale.score(oddness(scale.quantity, one.raw, scale.mixture)) for one in side]) for side in (reference, got)]
+    scores = [np.array([scale.score(scale.oddness(one.raw)) for one in side]) for side in (reference, got)]
     raised = [side >= precision.threshold.score for side in scores]
     psnr = [np.array([one.raw["psnr_db"] for one in side]) for side in (reference, got)]
     learned = [np.array([one.is_updated for one in side]) for side in (reference, got)]

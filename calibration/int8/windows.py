@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -81,8 +82,7 @@ def read_windows(bundle: Bundle, clip: NormalClip, frames: Sequence[int] | None 
     wanted = None if frames is None else set(frames)
     stream = HostDevice().open_stream(bundle, clip.name, smoothing_frames=1)
     for frame in read_frames(clip, bundle.manifest.fps):
-        stream.push(frame)
-        if stream.window.is_full and (wanted is None or frame.index in wanted):
+        if stream.push(frame).target is not None and (wanted is None or frame.index in wanted):
             yield frame.index, stream.ring.view(stream.window.start)
         if frames and frame.index >= frames[-1]:
             return
@@ -102,13 +102,13 @@ def _coarse(image: np.ndarray) -> np.ndarray:
     _, height, width = image.shape
     rows, columns = min(CELLS, height), min(CELLS, width)
     cut = image[:, : height // rows * rows, : width // columns * columns]
-    return cut.reshape(-1, rows, height // rows, columns, width // columns).mean(axis=(0, 2, 4)).reshape(-1)
+    return np.asarray(cut.reshape(-1, rows, height // rows, columns, width // columns).mean(axis=(0, 2, 4)).reshape(-1))
 
 
 def _spread(seen: Sequence[_Seen], count: int, rng: np.random.Generator) -> list[int]:
     """Indices, rising: one of each stretch of time, then always the one that is furthest from all that are chosen."""
     edges = np.linspace(0, len(seen), count // 2 + 1).astype(int)
-    chosen = [int(rng.integers(low, high)) for low, high in zip(edges[:-1], edges[1:], strict=True)]
+    chosen = [int(rng.integers(low, high)) for low, high in pairwise(edges)]
     looks = np.stack([one.look for one in seen])
     away = np.min([_distances(looks, looks[i]) for i in chosen], axis=0)
     while len(chosen) < count:

@@ -128,8 +128,8 @@ def _check_graphs(manifest: Manifest, precision: Precision, where: str, require:
         for tensor in (*graph.inputs, *graph.outputs):
             require(_is_shape(tensor.shape), f"{where}.{part} '{tensor.name}' with lengths of 1 or more as shape, got {tensor.shape}")
     inputs = {tensor.name: tensor.shape[1:] for tensor in precision.encoder.inputs}
-    clip = (spec.frames, spec.channels, spec.height, spec.width)
-    require(inputs == {"clip": clip}, f"{where}.encoder to take 'clip' {clip}, got {inputs}")
+    window = (spec.frames, spec.channels, spec.height, spec.width)
+    require(inputs == {"clip": window}, f"{where}.encoder to take 'clip' {window}, got {inputs}")
     encoded = {tensor.name: tensor for tensor in precision.encoder.outputs}
     reads = {pool.read: pool.query for pool in manifest.pools if pool.read is not None}
     for pool in manifest.pools:

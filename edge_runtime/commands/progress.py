@@ -9,13 +9,11 @@ from functools import partial
 from time import monotonic
 from types import TracebackType
 
-import numpy as np
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from edge_runtime.frames import Frame
 from edge_runtime.run.summary import Progress
-from edge_runtime.score import Event, Score
+from edge_runtime.score import Event, Step
 
 __all__ = ["LiveProgress"]
 
@@ -57,13 +55,13 @@ class LiveProgress:
             of = "" if self._total is None else f"/{self._total}"
             self._say(f"frame {progress.frames}{of}, {fps:.1f} fps, {_status(progress)}")
 
-    def write_frame(self, frame: Frame, score: Score | None, error_map: np.ndarray | None) -> None:
+    def write_step(self, step: Step) -> None:
         """Frames are shown by `show`."""
 
     def write_event(self, event: Event) -> None:
         """A line for each alarm, gap and freeze."""
         facts = ", ".join(f"{name} {value:.2f}" if isinstance(value, float) else f"{name} {value}" for name, value in event.detail.items())
-        tqdm.write(f"{event.time_s:8.1f} s  {event.stream}: {event.event.replace('_', ' ')} ({facts})", file=sys.stderr)
+        tqdm.write(f"{event.time_s:8.1f} s  {event.stream}: {event.event.words} ({facts})", file=sys.stderr)
 
     def close(self) -> None:
         """The last line stays."""

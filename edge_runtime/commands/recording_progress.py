@@ -57,7 +57,7 @@ class RecordingLine:
     def tell(self, event: Event) -> None:
         """A line for what happens to the camera."""
         facts = ", ".join(f"{name} {value:.2f}" if isinstance(value, float) else f"{name} {value}" for name, value in event.detail.items())
-        tqdm.write(f"{event.stream}: {event.event.replace('_', ' ')} ({facts})", file=sys.stderr)
+        tqdm.write(f"{event.stream}: {event.event.words} ({facts})", file=sys.stderr)
 
     def close(self) -> None:
         """The last line stays."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from edge_runtime.errors import ConfigError, ShapeError
-from edge_runtime.evaluation.ranks import mid_ranks
 
-__all__ = ["roc_auc"]
+__all__ = ["mid_ranks", "roc_auc"]
 
 
 def roc_auc(scores: np.ndarray, labels: np.ndarray) -> float:
@@ -34,6 +33,14 @@ def roc_auc(scores: np.ndarray, labels: np.ndarray) -> float:
     rank_sum = float(mid_ranks(scores)[labels].sum())
     pairs_won = rank_sum - anomalous * (anomalous + 1) / 2
     return 100.0 * pairs_won / (anomalous * normal)
+
+
+def mid_ranks(values: np.ndarray) -> np.ndarray:
+    """1-based ranks of (N,) values; equal ones share the mean of their ranks."""
+    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last_rank = np.cumsum(counts)  # (groups,)
+    ranks: np.ndarray = (last_rank - (counts - 1) / 2)[group]
+    return ranks
 
 
 def _check_scores(scores: np.ndarray, labels: np.ndarray) -> None:

@@ -1,18 +1,12 @@
-"""The order that values have, and how far two orders agree."""
+"""How far two orders of the same things agree."""
 
 from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["mid_ranks", "rank_correlation"]
+from edge_runtime.evaluation.auc import mid_ranks
 
-
-def mid_ranks(values: np.ndarray) -> np.ndarray:
-    """1-based ranks of (N,) values; equal ones share the mean of their ranks."""
-    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last_rank = np.cumsum(counts)  # (groups,)
-    ranks: np.ndarray = (last_rank - (counts - 1) / 2)[group]
-    return ranks
+__all__ = ["rank_correlation"]
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> float | None:

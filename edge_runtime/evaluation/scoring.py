@@ -41,9 +41,11 @@ def score_frames(detector: Detector, stream: Stream, frames: Iterable[Frame]) ->
     runs: Runs = [[]]
     with closing(read_ahead(frames)) as coming:
         for frame in coming:
-            if stream.window.gap_before(frame) is not None:
+            [step] = detector.step([(stream, frame)])
+            if step.gap is not None:
                 runs.append([])
-            runs[-1] += [score for score in detector.step([(stream, frame)]) if score is not None]
+            if step.score is not None:
+                runs[-1].append(step.score)
     return [run for run in runs if run]
 
 
@@ -70,7 +72,7 @@ def as_clip_scores(name: str, scores: Sequence[Score]) -> ClipScores:
     """
     if not scores:
         raise ConfigError(f"clip {name}: expected a whole window of frames, the clip is shorter. Leave it out.")
-    has_memory = scores[0].query_distance is not None
+    has_memory = scores[0].memory is not None
     return ClipScores(
         name=name,
         frames=np.array([score.frame for score in scores]),

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from edge_runtime.errors import SinkError, SourceOpenError
-from edge_runtime.files import move_into_place, path_beside, unwritable
-from edge_runtime.optional.opencv import opencv
+from edge_runtime.errors import SourceOpenError
+from edge_runtime.files import path_beside
 from edge_runtime.optional.pyav import pyav
+from edge_runtime.sinks.video.h264 import H264Settings, Mp4File
 
 __all__ = ["DEFAULT_CRF", "ClipFacts", "ClipFile", "read_facts"]
 
@@ -51,56 +48,27 @@ class ClipFile:
     def __init__(self, path: Path, size_px: tuple[int, int], fps: float, crf: int = DEFAULT_CRF) -> None:
         self.path = path
         self.frames = 0
-        self._av = pyav("recording")
         self._width, self._height = (length - length % 2 for length in size_px)
-        self._beside = path_beside(path.with_suffix(".part"))
-        self._container: Any = None
-        try:
-            self._container = self._av.open(str(self._beside.absolute()), "w", format="mp4")
-            self._stream = self._container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
-            self._stream.width, self._stream.height, self._stream.pix_fmt = self._width, self._height, "yuv420p"
-            self._stream.codec_context.thread_type = "FRAME"
-            self._stream.options = OPTIONS | {"crf": str(crf)}
-            self._container.start_encoding()
-        except (OSError, self._av.FFmpegError) as error:
-            raise self._given_up(error) from error
+        settings = H264Settings(self._width, self._height, fps, OPTIONS | {"crf": str(crf)}, threads=0)
+        self._file = Mp4File(path, settings, beside=path_beside(path.with_suffix(".part")), has_index_first=False)
 
     @property
     def size_bytes(self) -> int:
         """What is on the disk so far."""
-        return self._beside.stat().st_size
+        return self._file.size_bytes
 
     def write(self, image: np.ndarray) -> None:
         """Append one picture: (H, W, 3) uint8 BGR."""
-        cv2 = opencv()
-        planes = cv2.cvtColor(np.ascontiguousarray(image[: self._height, : self._width]), cv2.COLOR_BGR2YUV_I420)
-        try:
-            self._container.mux(self._stream.encode(self._av.VideoFrame.from_ndarray(planes, format="yuv420p")))
-        except (OSError, self._av.FFmpegError) as error:
-            raise self._given_up(error) from error
+        self._file.encode(np.ascontiguousarray(image[: self._height, : self._width]))
         self.frames += 1
 
     def finish(self) -> None:
         """Complete the file and give it its name."""
-        try:
-            self._container.mux(self._stream.encode(None))
-            self._container.close()
-            move_into_place(self._beside, self.path)
-        except (OSError, self._av.FFmpegError) as error:
-            raise self._given_up(error) from error
+        self._file.finish()
 
     def drop(self) -> None:
         """Leave nothing of it."""
-        container, self._container = self._container, None
-        with suppress(OSError, self._av.FFmpegError):
-            if container is not None:
-                container.close()
-        with suppress(OSError):
-            self._beside.unlink()
-
-    def _given_up(self, error: Exception) -> SinkError:
-        self.drop()
-        return unwritable(self.path, error)
+        self._file.abandon()
 
 
 def read_facts(path: Path) -> ClipFacts:

@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from dataclasses import replace
 
-from edge_runtime.frames import Frame
+from edge_runtime.frames import Frame, Gap, GapKind
 from edge_runtime.score import Event
 from edge_runtime.sources import LiveSource
 
@@ -29,7 +29,7 @@ class Intake(threading.Thread):
         self._arrived = threading.Condition()
         self._items: deque[Frame | Event] = deque()
         self._bytes = 0
-        self._gap: str | None = None
+        self._gap: Gap | None = None
         self._failure: Exception | None = None
         self._is_stopping = False
 
@@ -71,7 +71,7 @@ class Intake(threading.Thread):
         with self._arrived:
             if isinstance(item, Frame):
                 if self._bytes + item.image.nbytes > self._most_bytes:
-                    self._gap = item.gap or self._gap or "the encoder is too slow"
+                    self._gap = item.gap or self._gap or Gap(GapKind.NOT_TAKEN, "the encoder is too slow")
                     return
                 item, self._gap = replace(item, gap=item.gap or self._gap), None
                 self._bytes += item.image.nbytes

@@ -152,7 +152,7 @@ class Recorder:
     def _gap_before(self, clip: _OpenClip, frame: Frame) -> str | None:
         """Why the clip's frames do not lead up to this one; None where they do."""
         if frame.gap is not None:
-            return frame.gap
+            return frame.gap.text
         size_px = (frame.image.shape[1], frame.image.shape[0])
         if size_px != clip.size_px:
             return f"pictures of {size_px[0]}x{size_px[1]} after {clip.size_px[0]}x{clip.size_px[1]}"

@@ -15,7 +15,7 @@ from edge_runtime.recording.folder import RecordingFolder
 from edge_runtime.recording.glance import Glance
 from edge_runtime.recording.intake import Intake
 from edge_runtime.recording.recorder import Recorder, Wish
-from edge_runtime.score import Event
+from edge_runtime.score import Event, EventKind
 from edge_runtime.sources import BREAKING_EVENTS, LiveSource, Source
 from edge_runtime.sources.footage import agree_on_rate
 
@@ -138,8 +138,8 @@ class RecordingRun:
             elif item is not None:
                 self._on_event(item)
                 if item.event in BREAKING_EVENTS:
-                    recorder.end_clip(item.event.replace("_", " "))
-                if item.event == "reconnect":
+                    recorder.end_clip(item.event.words)
+                if item.event is EventKind.RECONNECT:
                     settled_s = item.time_s + BURST_S
             if recorder.ended_by:
                 return recorder.ended_by

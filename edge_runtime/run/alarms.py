@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from edge_runtime.errors import ConfigError, ShapeError
-from edge_runtime.score import Event, Score
+from edge_runtime.score import Event, EventKind, Score
 
 __all__ = ["Alarm", "AlarmTracker", "count_alarms", "find_alarms"]
 
@@ -49,11 +49,11 @@ class AlarmTracker:
         return None if alarm is None or self._latest is None else self._event(self._latest, alarm)
 
     def _event(self, at: Score, alarm: Alarm) -> Event:
-        name = "alarm_start" if alarm.is_open else "alarm_end"
+        kind = EventKind.ALARM_START if alarm.is_open else EventKind.ALARM_END
         detail = _start_detail(alarm, self._state.threshold) if alarm.is_open else _end_detail(alarm)
         if alarm.is_open:
             self._name = f"{at.stream}-{at.wall_time_s:.3f}"
-        return Event(name, at.stream, at.frame, at.time_s, at.wall_time_s, {"alarm": self._name, **detail})
+        return Event(kind, at.stream, at.frame, at.time_s, at.wall_time_s, {"alarm": self._name, **detail})
 
 
 def count_alarms(scores: np.ndarray, times_s: np.ndarray, threshold: float, hold_s: float = 2.0) -> int:

@@ -40,7 +40,7 @@ class LostWrites:
                 log.warning("%s writes again; %d writes were lost so far.", who, self.counts[who])
 
     def error(self) -> SinkError | None:
-        """An error that tells all losses; None if there were none."""
+        """An error that tells all lost writes; None if there were none."""
         if not self.counts:
             return None
         return SinkError("; ".join(f"{who} lost {count} writes, the last time: {self._errors[who]}" for who, count in self.counts.items()))

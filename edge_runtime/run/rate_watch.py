@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from edge_runtime.frames import Frame
+from edge_runtime.score import Step
 
 __all__ = ["RateWatch", "holds_at"]
 
@@ -31,9 +31,10 @@ class RateWatch:
         self._frames = 0
         self._holds = True
 
-    def look(self, frame: Frame) -> None:
-        """Take the next frame that is scored; a gap begins a new half minute."""
-        if self._began_s is None or frame.gap is not None:
+    def look(self, step: Step) -> None:
+        """Take the next frame; a gap begins a new half minute."""
+        frame = step.frame
+        if self._began_s is None or step.gap is not None:
             self._began_s, self._frames = frame.time_s, 0
             return
         self._frames += 1

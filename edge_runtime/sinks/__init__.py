@@ -1,13 +1,10 @@
-"""Where results go. A pipeline hands every frame, score and event to each of its sinks, in order."""
+"""Where results go. A pipeline hands every step and event to each of its sinks, in order."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-import numpy as np
-
-from edge_runtime.frames import Frame
-from edge_runtime.score import Event, Score
+from edge_runtime.score import Event, Step
 
 __all__ = ["Sink"]
 
@@ -18,17 +15,14 @@ class Sink(Protocol):
     A call must not wait for anything slow; what is written is whole after every call or after `close`.
     """
 
-    def write_frame(self, frame: Frame, score: Score | None, error_map: np.ndarray | None) -> None:
-        """A frame went through the detector.
+    def write_step(self, step: Step) -> None:
+        """A frame went through the detector, and that frame or one before it was scored, or none.
 
-        Args:
-            frame: the target frame of the score; where there is no score, the frame that just came.
-            score: None while the window fills.
-            error_map: (h, w) float32, squared error on [0, 1] images averaged over the channels; None with the score.
+        Every frame comes once, and every score once. A frame can be scored until a later one is, or there is a gap.
         """
 
     def write_event(self, event: Event) -> None:
-        """Something other than a score happened."""
+        """Something other than a score happened; a gap, and what it ends, is told before the step that begins with it."""
 
     def close(self) -> None:
         """Finish the files. Called once, also after an error or an interruption."""

@@ -10,17 +10,16 @@ import numpy as np
 from calibration.clips import find_clips, frame_rate, read_frames
 from edge_runtime.bundle import Bundle
 from edge_runtime.bundle.engines import Difference, EngineCheck
-from edge_runtime.detector import Graph
 from edge_runtime.devices.host import HostDevice
 from edge_runtime.errors import ConfigError
 from edge_runtime.evaluation.ranks import rank_correlation
+from edge_runtime.graphs import Graph
 from edge_runtime.stream import Arrays, Bank
+from export.tolerances import TOLERANCES, Tolerance
 
 __all__ = [
     "SYNTHETIC_CLIPS",
-    "TOLERANCES",
     "Halves",
-    "Tolerance",
     "compare",
     "decoder_inputs",
     "describe",
@@ -31,28 +30,6 @@ SYNTHETIC_CLIPS = "synthetic:?clips=4&seed=9000&frames=40"
 MOST_WINDOWS = 64
 FEWEST_WINDOWS = 4
 EVERY = 2  # frames from one window to the next
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """What an engine may differ by.
-
-    Attributes:
-        prediction: largest absolute difference, in [−1, 1].
-        psnr_db: largest absolute change.
-        rank_correlation: least, of `local_error`.
-    """
-
-    prediction: float
-    psnr_db: float
-    rank_correlation: float
-
-
-TOLERANCES = {
-    "fp32": Tolerance(prediction=1e-3, psnr_db=0.01, rank_correlation=0.999),
-    "fp16": Tolerance(prediction=5e-2, psnr_db=0.1, rank_correlation=0.99),
-    "int8": Tolerance(prediction=5e-1, psnr_db=0.5, rank_correlation=0.95),
-}
 
 
 @dataclass(frozen=True)
@@ -88,7 +65,7 @@ def windows_of(bundle: Bundle, clips: str | None) -> list[Arrays]:
         stream = HostDevice().open_stream(bundle, clip.name, smoothing_frames=1)
         taken = 0
         for frame in read_frames(clip, fps):
-            if stream.push(frame) and frame.index % EVERY == 0:
+            if stream.push(frame).target is not None and frame.index % EVERY == 0:
                 view = stream.ring.view(stream.window.start)
                 windows.append({name: array.copy() for name, array in view.items()})
                 taken += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edge_runtime.bundle.manifest import GraphSpec
-from edge_runtime.detector import Graph
+from edge_runtime.graphs import Graph
 from edge_runtime.stream import Arrays
 from export.engine.device_memory import DeviceMemory
 

@@ -17,7 +17,7 @@ import onnxruntime
 import pytest
 
 from edge_runtime import Bundle, Detector, open_source
-from tests.kit.tolerances import TOLERANCES
+from export.tolerances import TOLERANCES
 
 GOLDEN = Path(__file__).with_name("golden_scores.json")
 FRAMES = 100
@@ -59,9 +59,9 @@ def _rows(bundle: str, source: str) -> list[dict[str, Any]]:
         for index, frame in enumerate(open_source(source, default_fps=10.0)):
             if index == FRAMES:
                 break
-            [score] = detector.step([(stream, frame)])
-            if score is not None:
-                row = score_row(score)
+            [step] = detector.step([(stream, frame)])
+            if step.score is not None:
+                row = score_row(step.score)
                 rows.append({name: value for name, value in row.items() if name not in ("wall_time_s", "latency_ms")})
     return json.loads(json.dumps(rows))
 

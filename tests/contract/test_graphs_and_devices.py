@@ -12,12 +12,13 @@ import pytest
 
 from edge_runtime import Bundle, Detector
 from edge_runtime.bundle.manifest import GateSpec, UpdateSpec
-from edge_runtime.frames import Frame
+from edge_runtime.frames import Frame, Gap, GapKind
 from edge_runtime.run.state import StateStore
-from edge_runtime.score import Score
+from edge_runtime.score import Score, Step
 from edge_runtime.stream import Stream
+from export.tolerances import TOLERANCES
+from tests.kit.agreement import assert_same_items, assert_same_score
 from tests.kit.graphs_and_devices import PAIRS, Pair, opened, parameters, with_engine
-from tests.kit.tolerances import TOLERANCES, assert_same_items, assert_same_score
 
 TOYS = ("one_pool", "two_banks", "three_pools")
 LEARNING = ("one_pool", "three_pools")
@@ -72,7 +73,7 @@ def test_a_stream_scores_and_learns_alone_as_in_a_batch(pair: Pair, name: str, p
     with opened(prepared(pair, name), pair) as detector:
         alone = [(stream := detector.open_stream("gate"), run(detector, stream, frames)) for frames in cameras]
         streams = [detector.open_stream("gate") for _ in cameras]
-        together = [detector.step(list(zip(streams, frames, strict=True))) for frames in zip(*cameras, strict=True)]
+        together = [scores_of(detector.step(list(zip(streams, frames, strict=True)))) for frames in zip(*cameras, strict=True)]
         for i, (stream, scores) in enumerate(alone):
             for got, wanted in zip([step[i] for step in together], scores, strict=True):
                 assert_same_score(got, wanted)
@@ -86,9 +87,9 @@ def test_streams_join_and_leave_a_batch_with_their_own_memory(pair: Pair, prepar
     with opened(prepared(pair, "one_pool"), pair) as detector:
         alone = [run(detector, detector.open_stream("gate"), frames) for frames in (first, second)]
         one, two = detector.open_stream("gate"), detector.open_stream("gate")
-        got = [detector.step([(one, frame)]) for frame in first[:3]]
-        got += [detector.step([(two, other), (one, frame)]) for frame, other in zip(first[3:], second, strict=False)]
-        got += [detector.step([(two, frame)]) for frame in second[6:]]
+        got = [scores_of(detector.step([(one, frame)])) for frame in first[:3]]
+        got += [scores_of(detector.step([(two, other), (one, frame)])) for frame, other in zip(first[3:], second, strict=False)]
+        got += [scores_of(detector.step([(two, frame)])) for frame in second[6:]]
     for frames, stream, scores in ((first, -1, got[:9]), (second, 0, got[3:])):
         wanted = alone[0] if frames is first else alone[1]
         for step, expected in zip(scores, wanted, strict=True):
@@ -105,8 +106,8 @@ def test_steps_submitted_ahead_score_as_one_by_one(pair: Pair, name: str, prepar
         for frame in frames:
             ahead.append(detector.submit([(stream, frame)]))
             if len(ahead) == 2:
-                got += detector.collect(ahead.pop(0))
-        got += [score for submitted in ahead for score in detector.collect(submitted)]
+                got += scores_of(detector.collect(ahead.pop(0)))
+        got += [score for submitted in ahead for score in scores_of(detector.collect(submitted))]
     assert numbers(got) == numbers(wanted)
 
 
@@ -227,7 +228,7 @@ def frames_of(count: int, seed: int = 0) -> list[Frame]:
 
 
 def after_gap(frames: Sequence[Frame]) -> list[Frame]:
-    return [replace(frames[0], gap="next clip"), *frames[1:]]
+    return [replace(frames[0], gap=Gap(GapKind.NEXT_CLIP, "next clip")), *frames[1:]]
 
 
 def with_limits(bundle: Bundle, *, gate: float, drift: float = 2.0) -> Bundle:
@@ -245,7 +246,11 @@ def scored(bundle: Bundle, pair: Pair, frames: Sequence[Frame]) -> tuple[list[Sc
 
 
 def run(detector: Detector, stream: Stream, frames: Sequence[Frame]) -> list[Score | None]:
-    return [detector.step([(stream, frame)])[0] for frame in frames]
+    return [detector.step([(stream, frame)])[0].score for frame in frames]
+
+
+def scores_of(steps: Sequence[Step]) -> list[Score | None]:
+    return [step.score for step in steps]
 
 
 def trace(detector: Detector, frames: Sequence[Frame]) -> tuple[list[object], list[bytes]]:

@@ -208,9 +208,9 @@ def score(detector: Detector, stream: Stream, work: Path) -> None:
     try:
         for index in range(FRAMES):
             frame = Frame(_image(index), index, index / 10, index / 10, "gate")
-            [result] = detector.step([(stream, frame)])
-            sink.write_frame(frame, result, None)
-            assert result is None or np.isfinite(result.score), result
+            [step] = detector.step([(stream, frame)])
+            sink.write_step(step)
+            assert step.score is None or np.isfinite(step.score.score), step.score
     finally:
         sink.close()
     assert _is_text(detector.bundle.manifest.name)

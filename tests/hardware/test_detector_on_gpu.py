@@ -12,12 +12,13 @@ import pytest
 
 from benchmarks.gpu_check.suite import RECORDED
 from edge_runtime import Bundle, Detector, open_source
-from edge_runtime.frames import Frame
+from edge_runtime.frames import Frame, Gap, GapKind
 from edge_runtime.run.state import StateStore
-from edge_runtime.score import Score
+from edge_runtime.score import Score, Step
+from export.tolerances import TOLERANCES
+from tests.kit.agreement import assert_same_items, assert_same_score
 from tests.kit.changed_bundles import with_gate
 from tests.kit.graphs_and_devices import REAL_GPU_PAIRS, Pair, opened, parameters, with_engine
-from tests.kit.tolerances import TOLERANCES, assert_same_items, assert_same_score
 
 pytestmark = [pytest.mark.gpu, pytest.mark.onnxruntime]
 
@@ -97,7 +98,7 @@ def test_a_stream_scores_alone_as_in_a_batch(pair: Pair, precision: str, prepare
     with opened(bundle, pair, precision) as detector:
         alone = [run(detector, frames) for frames in cameras]
         streams = [detector.open_stream("gate") for _ in cameras]
-        steps = [detector.step(list(zip(streams, pictures, strict=True))) for pictures in zip(*cameras, strict=True)]
+        steps = [scores_of(detector.step(list(zip(streams, pictures, strict=True)))) for pictures in zip(*cameras, strict=True)]
         for i, (scores, items) in enumerate(alone):
             for step, wanted in zip(steps, scores, strict=True):
                 assert_same_score(step[i], wanted, precision)
@@ -128,8 +129,8 @@ def test_a_state_goes_to_disk_and_back(pair: Pair, prepared: Prepared, scene: li
         StateStore(tmp_path, "gate", bundle).save(first.bank)
         StateStore(tmp_path, "gate", bundle).load(second.bank)
         assert bits(second.bank.snapshot()) == bits(first.bank.snapshot()) != bits(bundle.read_items())
-        gap = [replace(scene[20], gap="next clip"), *scene[21:30]]
-        scores = [[detector.step([(stream, frame)])[0] for frame in gap] for stream in (first, second)]
+        gap = [replace(scene[20], gap=Gap(GapKind.NEXT_CLIP, "next clip")), *scene[21:30]]
+        scores = [[detector.step([(stream, frame)])[0].score for frame in gap] for stream in (first, second)]
         for one, other in zip(*scores, strict=True):
             assert_same_score(one, other, "fp16")
         assert pair.backend == "onnxruntime" or list(map(numbers, scores[0])) == list(map(numbers, scores[1]))
@@ -138,7 +139,7 @@ def test_a_state_goes_to_disk_and_back(pair: Pair, prepared: Prepared, scene: li
 def run(detector: Detector, frames: Sequence[Frame]) -> Outcome:
     """Scores, and the items afterwards."""
     stream = detector.open_stream("gate")
-    scores = [detector.step([(stream, frame)])[0] for frame in frames]
+    scores = [detector.step([(stream, frame)])[0].score for frame in frames]
     return scores, stream.bank.snapshot()
 
 
@@ -148,9 +149,13 @@ def run_ahead(detector: Detector, frames: Sequence[Frame]) -> Outcome:
     for frame in frames:
         ahead.append(detector.submit([(stream, frame)]))
         if len(ahead) == 2:
-            scores += detector.collect(ahead.pop(0))
-    scores += [score for submitted in ahead for score in detector.collect(submitted)]
+            scores += scores_of(detector.collect(ahead.pop(0)))
+    scores += [score for submitted in ahead for score in scores_of(detector.collect(submitted))]
     return scores, stream.bank.snapshot()
+
+
+def scores_of(steps: Sequence[Step]) -> list[Score | None]:
+    return [step.score for step in steps]
 
 
 def trace(outcome: Outcome) -> tuple[list[object], list[bytes]]:

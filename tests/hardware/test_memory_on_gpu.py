@@ -16,7 +16,8 @@ from edge_runtime.bundle.manifest import GateSpec
 from edge_runtime.devices.cuda.device import CudaDevice
 from edge_runtime.devices.host import HostDevice
 from edge_runtime.stream import Bank
-from tests.kit.tolerances import MEMORY_STEP, assert_same_items
+from export.tolerances import MEMORY_STEP
+from tests.kit.agreement import assert_same_items
 
 pytestmark = pytest.mark.gpu
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from edge_runtime.errors import SourceOpenError
-from edge_runtime.frames import Frame
+from edge_runtime.frames import Frame, Gap, GapKind
 from edge_runtime.score import Event
 from edge_runtime.sources.address import CameraOptions, parse_address
 from edge_runtime.sources.cameras import capture
@@ -28,6 +28,7 @@ from tests.kit.cameras import Proxy, RtspCamera
 from tests.kit.drawn_footage import Reel, draw, number_in, reel_pictures, video_frames, write_reel
 from tests.kit.mjpeg_server import MjpegCamera
 from tests.kit.odd_rtsp import OddRtsp
+from tests.kit.wording import raises
 
 pytestmark = pytest.mark.waits
 
@@ -37,6 +38,7 @@ Camera = RtspCamera | MjpegCamera
 PICTURES, FPS = 60, 15
 RESTARTS, LONGEST_DOWN_S, BACK_WITHIN_S = 20, 2.0, 5.0
 STALL_S, PATIENCE_S = 2.0, 15.0
+START = Gap(GapKind.START, "start")
 POLL_S, SLACK_S = 0.2, 0.3
 SECRETS = ("operator-7", "hunter-2-secret")
 
@@ -104,8 +106,12 @@ def frames_in(items: list[Item]) -> list[Frame]:
     return [item for item in items if isinstance(item, Frame)]
 
 
+def kinds_of_gaps(frames: list[Frame]) -> list[GapKind | None]:
+    return [frame.gap and frame.gap.kind for frame in frames]
+
+
 def events_in(items: list[Item]) -> list[str]:
-    return [item.event for item in items if isinstance(item, Event)]
+    return [item.event.value for item in items if isinstance(item, Event)]
 
 
 def is_frame(item: Item) -> bool:
@@ -121,7 +127,7 @@ def has_size(width: int, height: int) -> Callable[[Item], bool]:
 
 
 def outline(item: Item) -> str:
-    return f"frame {item.index} ({item.gap})" if isinstance(item, Frame) else f"{item.event} {dict(item.detail)}"
+    return f"frame {item.index} ({item.gap})" if isinstance(item, Frame) else f"{item.event.value} {dict(item.detail)}"
 
 
 def handles() -> int:
@@ -159,7 +165,7 @@ def test_every_restart_is_back_in_time_and_nothing_is_left(
                 items += poll_until(source, is_event("reconnect"))
                 [first] = poll_until(source, is_frame)
                 back_s.append(monotonic() - listens_s)
-                assert isinstance(first, Frame) and first.gap is not None and first.gap.startswith("reconnect")
+                assert isinstance(first, Frame) and first.gap is not None and first.gap.kind is GapKind.RECONNECT
                 items.append(first)
             items += poll_for(source, 0.5)
         health = source.health()
@@ -180,14 +186,14 @@ def test_every_restart_is_back_in_time_and_nothing_is_left(
 @both
 def test_killed_and_restarted_it_goes_on(reel: Reel, make: type[Camera]) -> None:
     with make(reel) as camera, closing(opened(camera.uri)) as source:
-        assert frames_in(poll_until(source, is_frame))[0].gap == "start"
+        assert frames_in(poll_until(source, is_frame))[0].gap == START
         camera.kill()
         poll_until(source, is_event("source_lost"))
         assert poll_for(source, 1.0) == []
         camera.start()
         items = poll_until(source, is_frame, BACK_WITHIN_S)
         assert events_in(items) == ["reconnect"]
-        assert "reconnect" in (frames_in(items)[0].gap or "")
+        assert kinds_of_gaps(frames_in(items)[:1]) == [GapKind.RECONNECT]
         assert len(frames_in(poll_for(source, 1.0))) >= 5
 
 
@@ -223,10 +229,8 @@ def sizes_of_windows(frames: list[Frame]) -> list[tuple[int, int]]:
     window = Window(span=5, target=4)
     sizes: list[set[tuple[int, ...]]] = [set()]
     for frame in frames:
-        if window.gap_before(frame) is not None:
-            window.clear()
+        if window.push(frame).gap is not None:
             sizes.append(set())
-        window.push(frame)
         sizes[-1].add(frame.image.shape)
     return [(shape[1], shape[0]) for [shape] in sizes]
 
@@ -245,7 +249,7 @@ def test_damaged_pictures_are_left_out(tmp_path: Path) -> None:
         assert is_near_a_picture(frames_in(poll_until(source, is_frame))[0], reel)
     frames = frames_in(items)
     assert damaged >= 10 and len(frames) >= 10
-    assert set(events_in(items)) == {"filler"} and {frame.gap for frame in frames} == {None, "damaged pictures"}
+    assert set(events_in(items)) == {"filler"} and set(kinds_of_gaps(frames)) == {None, GapKind.DAMAGED}
     # FFmpeg does not notice every loss; without our part in it, most of what is handed over is spoilt.
     spoilt = [frame.index for frame in frames if not is_near_a_picture(frame, reel)]
     assert len(spoilt) < len(frames) / 4
@@ -260,7 +264,7 @@ def test_jpegs_that_were_cut_short_are_left_out(reel: Reel) -> None:
         assert source.health().damaged >= 3
     frames = frames_in(items)
     assert len(frames) >= 20 and all(is_near_a_picture(frame, reel) for frame in frames)
-    assert {frame.gap for frame in frames} == {None, "damaged pictures"}
+    assert set(kinds_of_gaps(frames)) == {None, GapKind.DAMAGED}
 
 
 @pytest.mark.parametrize("change", [lambda data: data + bytes(5000), lambda data: data.removesuffix(END_OF_JPEG)], ids=["padded", "no end"])
@@ -311,7 +315,7 @@ def test_a_quiet_scene_before_a_sensor_is_not_frozen(make: type[Camera], tmp_pat
     with make(write_reel(tmp_path / "quiet", pictures, FPS, numbered=False)) as camera, closing(opened(camera.uri)) as source:
         items = poll_for(source, 3 * STALL_S)
     assert events_in(items) == []
-    assert [frame.gap for frame in frames_in(items)] == ["start"] + [None] * (len(frames_in(items)) - 1)
+    assert kinds_of_gaps(frames_in(items)) == [GapKind.START] + [None] * (len(frames_in(items)) - 1)
     assert source.health().filler == 0
 
 
@@ -377,9 +381,9 @@ def test_garbage_is_survived(reel: Reel, make: type[Camera], harm: Callable[[Pro
 def test_a_wrong_password_is_called_one(reel: Reel, make: type[Camera]) -> None:
     user, password = SECRETS
     with make(reel, user=user, password="another") as camera:
-        with pytest.raises(SourceOpenError, match=r"camera: expected a user and password that it knows, it refuses these \(401\)"):
+        with raises(SourceOpenError, "camera … 401 … refuses"):
             opened(camera.bare_uri.replace("://", f"://{user}:{password}@"))
-        with pytest.raises(SourceOpenError, match=r"camera: expected to be let in, it wants a user and password \(401\)"):
+        with raises(SourceOpenError, "camera … 401 … wants"):
             opened(camera.bare_uri)
         with pytest.raises(AccessRefused):
             capture.Opener(parse_address(camera.bare_uri), CameraOptions()).open()
@@ -388,8 +392,8 @@ def test_a_wrong_password_is_called_one(reel: Reel, make: type[Camera]) -> None:
 @rtsp
 def test_a_stream_that_is_not_there_is_called_that(reel: Reel) -> None:
     user, password = SECRETS
-    says = r"nothing: expected a stream there, it has none of this name \(404\)"
-    with RtspCamera(reel, user=user, password=password) as camera, pytest.raises(SourceOpenError, match=says) as error:
+    says = "nothing … 404"
+    with RtspCamera(reel, user=user, password=password) as camera, raises(SourceOpenError, says) as error:
         opened(camera.uri.replace("/camera", "/nothing"))
     assert not [secret for secret in SECRETS if secret in str(error.value)]
 
@@ -399,21 +403,21 @@ def test_a_stream_that_is_not_there_is_called_that(reel: Reel) -> None:
     [
         (
             ("m=video 0 RTP/AVP 96", "a=rtpmap:96 NEWEST/90000"),
-            r"expected a codec that FFmpeg knows, got another one\. Set the camera",
+            "FFmpeg … codec",
         ),
-        (("m=audio 0 RTP/AVP 0",), r"expected a video stream, it has none\. Check the path"),
+        (("m=audio 0 RTP/AVP 0",), "video stream … none"),
     ],
     ids=["unknown codec", "sound alone"],
 )
 def test_a_stream_that_cannot_be_shown_is_called_that(media: tuple[str, ...], says: str) -> None:
-    with OddRtsp(*media) as camera, pytest.raises(SourceOpenError, match=says):
+    with OddRtsp(*media) as camera, raises(SourceOpenError, says):
         opened(camera.uri)
 
 
 def test_a_stream_whose_name_is_no_utf_8_is_opened_all_the_same() -> None:
     name = "摄像头".encode("gbk")
-    says = "expected a codec that FFmpeg knows, got another one"
-    with OddRtsp("m=video 0 RTP/AVP 96", "a=rtpmap:96 NEWEST/90000", name=name) as camera, pytest.raises(SourceOpenError, match=says):
+    says = "FFmpeg … codec"
+    with OddRtsp("m=video 0 RTP/AVP 96", "a=rtpmap:96 NEWEST/90000", name=name) as camera, raises(SourceOpenError, says):
         opened(camera.uri)
 
 
@@ -422,20 +426,20 @@ def test_an_answer_that_nobody_foresaw_is_an_error_in_order(monkeypatch: pytest.
         raise ValueError("hunter-2-secret")
 
     monkeypatch.setattr("av.open", fail)
-    with pytest.raises(SourceOpenError, match=r"got an answer that cannot be read \(ValueError\)") as error:
+    with raises(SourceOpenError, "ValueError") as error:
         opened("rtsp://127.0.0.1:9/camera")
     assert SECRETS[1] not in str(error.value)
 
 
 def test_a_name_that_nobody_knows_is_called_that() -> None:
-    with pytest.raises(SourceOpenError, match="expected a camera there, got 'Name or service not known'"):
+    with raises(SourceOpenError, "no-such-camera.invalid … not known"):
         opened("rtsp://no-such-camera.invalid/stream")
 
 
 @by_both_readers
 @pytest.mark.parametrize("host", ["cam..local", f"{'cam' * 22}.local"], ids=["empty", "overlong"])
 def test_a_name_that_no_host_can_have_is_called_that(host: str) -> None:
-    with pytest.raises(SourceOpenError, match="expected a camera there, got 'no name of a host'"):
+    with raises(SourceOpenError, "host"):
         opened(f"rtsp://{host}/stream")
 
 
@@ -443,7 +447,7 @@ def test_a_name_that_no_host_can_have_is_called_that(host: str) -> None:
 def test_an_answer_that_does_not_come_is_called_that(reel: Reel, make: type[Camera]) -> None:
     with make(reel) as camera:
         camera.stall()
-        with pytest.raises(SourceOpenError, match=f"expected an answer, got none within {STALL_S:g} s"):
+        with raises(SourceOpenError, f"{STALL_S:g} s … none"):
             opened(camera.uri)
         camera.resume()
 
@@ -499,7 +503,7 @@ def test_the_newest_frame_wins(reel: Reel) -> None:
     steps = [(number_in(later.image) - number_in(earlier.image)) % PICTURES for earlier, later in pairwise(frames)]
     assert statistics.median(steps) == pytest.approx(0.5 * FPS, abs=1.5)
     assert health.dropped >= sum(steps) - 2 * len(steps)
-    assert [frame.gap for frame in frames] == ["start"] + [None] * 9
+    assert kinds_of_gaps(frames) == [GapKind.START] + [None] * 9
 
 
 @rtsp
@@ -546,7 +550,7 @@ def test_a_camera_that_is_not_there_is_an_error_in_time(reel: Reel, make: type[C
     with make(reel) as camera:
         camera.kill()
         began_s = monotonic()
-        with pytest.raises(SourceOpenError, match="expected a camera there, got 'Connection refused'"):
+        with raises(SourceOpenError, "'Connection refused'"):
             opened(camera.uri)
         assert monotonic() - began_s < STALL_S
         camera.start()

@@ -28,7 +28,8 @@ from edge_runtime.score_scale import ScoreScale, Threshold
 from export.onnx_graphs import export_graph
 from export.split import scores, split
 from tests.kit.changed_bundles import rewrite_manifest
-from train.models import Mnad
+from train.mnad import MnadSections, NetworkConfig
+from train.models.mnad_prediction import MnadPrediction
 
 SCORES = ("prediction", "error_map", "score/psnr_db", "score/regular_score", "score/local_error")
 
@@ -36,7 +37,7 @@ SCORES = ("prediction", "error_map", "score/psnr_db", "score/regular_score", "sc
 def one_pool(folder: Path) -> Bundle:
     torch.manual_seed(1)
     spec = InputSpec(frames=4, target=4, channels=1, height=32, width=32)
-    halves = split(Mnad(spec, width=2))
+    halves = split(MnadPrediction(spec, MnadSections(NetworkConfig(2))))
     pools = (PoolSpec("memory", "query", "read", "softmax", "ema"),)
     return write_bundle(
         folder, spec, halves.encoder, halves.decoder, halves.encoder.outputs, halves.decoder.inputs, pools, {"memory": (3, 16)}
@@ -73,12 +74,12 @@ class VolumeEncoder(nn.Module):
         super().__init__()
         self.conv = nn.Conv3d(1, 8, 3, stride=2, padding=1)
 
-    def forward(self, clip: Tensor) -> tuple[Tensor]:
-        return (self.conv(clip.transpose(1, 2)),)
+    def forward(self, window: Tensor) -> tuple[Tensor]:
+        return (self.conv(window.transpose(1, 2)),)
 
 
 class VolumeDecoder(nn.Module):
-    """The read replaces the feature; frame 2 of the clip is reconstructed."""
+    """The read replaces the feature; frame 2 of the window is reconstructed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,8 +97,8 @@ class PyramidEncoder(nn.Module):
         super().__init__()
         self.levels = nn.ModuleList([nn.Conv2d(6, 4, 3, padding=1), nn.Conv2d(4, 8, 3, 2, 1), nn.Conv2d(8, 16, 3, 2, 1)])
 
-    def forward(self, clip: Tensor) -> tuple[Tensor, ...]:
-        features = clip.reshape(-1, 6, 16, 16)
+    def forward(self, window: Tensor) -> tuple[Tensor, ...]:
+        features = window.reshape(-1, 6, 16, 16)
         queries = []
         for level in self.levels:
             features = level(features).relu()
@@ -128,12 +129,12 @@ def write_bundle(
 ) -> Bundle:
     """Export two modules and write a bundle around them, with random items and an arbitrary score scale."""
     folder.mkdir(parents=True)
-    clip = torch.rand(1, spec.frames, spec.channels, spec.height, spec.width)
+    window = torch.rand(1, spec.frames, spec.channels, spec.height, spec.width)
     with torch.no_grad():
-        given = dict(zip(encoded, encoder(clip), strict=True))
-    given |= {pool.read: given[pool.query] for pool in pools if pool.read} | {"target": clip[:, 0]}
+        given = dict(zip(encoded, encoder(window), strict=True))
+    given |= {pool.read: given[pool.query] for pool in pools if pool.read} | {"target": window[:, 0]}
     graphs = (
-        export_graph(encoder.eval(), {"clip": clip}, encoded, folder / "encoder.fp32.onnx"),
+        export_graph(encoder.eval(), {"clip": window}, encoded, folder / "encoder.fp32.onnx"),
         export_graph(decoder.eval(), {name: given[name] for name in decoder_inputs}, SCORES, folder / "decoder.fp32.onnx"),
     )
     items = {name: functional.normalize(torch.randn(size), dim=1) for name, size in sizes.items()}

@@ -62,8 +62,6 @@ class CudaBank:
         self._prepared_reads: dict[tuple[int, ...], PreparedCall] = {}
         self._prepared_updates: dict[tuple[int, ...], PreparedCall] = {}
         self._addressed: tuple[int, ...] | None = None
-        self._is_frozen = False
-        self._orders = 0
         gpu.fill(self._status.address, 0, STATUS_SIZE)
         gpu.fill(self._memory.scratch, 0, step.scratch_bytes // 4)
         for part, items in zip(step.parts(self._memory), self._in_order(shipped), strict=True):
@@ -73,54 +71,41 @@ class CudaBank:
     def read(self, queries: Arrays) -> Arrays:
         """Reads by decoder input, float32 and shaped like their queries; `distance/<pool>` (1,). They last until the next read."""
         addresses = self._addresses(queries)
-        plan = self._prepared_reads.get(addresses)
-        if plan is None:
-            plan = _keep(self._prepared_reads, addresses, self._prepare_read(queries))
-        self._gpu.launch(plan.launches)
+        call = self._prepared_reads.get(addresses)
+        if call is None:
+            call = _keep(self._prepared_reads, addresses, self._prepare_read(queries))
+        self._gpu.launch(call.launches)
         self._addressed = addresses
-        return plan.results
+        return call.results
 
     def update(self, queries: Arrays, scores: Arrays) -> Arrays:
         """Learn the frame that was read last, if its regular score is below the gate's limit: decided on the device."""
         addresses = self._addresses(queries)
         regular_score: DeviceArray = scores["score/regular_score"]
         if addresses != self._addressed:
-            self._gpu.launch(self._gpu.prepare(self._plan_address(queries)))
+            self._gpu.launch(self._gpu.prepare(self._address_launches(queries)))
             self._addressed = addresses
         key = (*addresses, regular_score.address)
-        plan = self._prepared_updates.get(key)
-        if plan is None:
-            plan = _keep(self._prepared_updates, key, self._prepare_update(queries, regular_score))
-        self._gpu.launch(plan.launches)
-        return plan.results
+        call = self._prepared_updates.get(key)
+        if call is None:
+            call = _keep(self._prepared_updates, key, self._prepare_update(queries, regular_score))
+        self._gpu.launch(call.launches)
+        return call.results
 
     @property
     def is_frozen(self) -> bool:
-        """Nothing is learned until `unfreeze`; as of the last frame that was collected."""
-        return self._is_frozen
-
-    @property
-    def status_address(self) -> int:
-        """Where `is_frozen` is, which tells whose a fetched row is."""
-        return self._status.address
-
-    @property
-    def orders(self) -> int:
-        """How often `freeze` and `unfreeze` were called: what a frame says that was submitted before the last call is old."""
-        return self._orders
-
-    def note_frozen(self, is_frozen: bool, orders: int) -> None:
-        """What a collected frame says, that was submitted after so many orders."""
-        if orders == self._orders:
-            self._is_frozen = is_frozen
+        """Nothing is learned until `unfreeze`. This waits for the GPU, which decides."""
+        answer = np.empty(1, np.float32)
+        self._gpu.download(self._fact("is_frozen").address, answer)
+        return bool(answer[0])
 
     def freeze(self) -> None:
         """Stop learning, from the next frame that is submitted."""
-        self._order(is_frozen=True)
+        self._gpu.fill(self._fact("is_frozen").address, 1, 1)
 
     def unfreeze(self) -> None:
         """Go on learning, from the next frame that is submitted."""
-        self._order(is_frozen=False)
+        self._gpu.fill(self._fact("is_frozen").address, 0, 1)
 
     def reset(self) -> None:
         """Back to the shipped items; frozen or not stays as it is."""
@@ -156,11 +141,6 @@ class CudaBank:
         """(1,) of the status."""
         return DeviceArray(self._status.address + 4 * FACTS.index(name), (1,), self._status.dtype)
 
-    def _order(self, *, is_frozen: bool) -> None:
-        self._gpu.fill(self._fact("is_frozen").address, float(is_frozen), 1)
-        self._is_frozen = is_frozen
-        self._orders += 1
-
     def _addresses(self, queries: Arrays) -> tuple[int, ...]:
         return tuple([queries[pool.query].address for pool in self._manifest.pools])
 
@@ -172,7 +152,7 @@ class CudaBank:
         distances = {f"distance/{name}": distance for name, distance in self._distances.items()}
         return PreparedCall(self._gpu.prepare(launches), {**self._reads, **distances})
 
-    def _plan_address(self, queries: Arrays) -> list[Launch]:
+    def _address_launches(self, queries: Arrays) -> list[Launch]:
         return [launch for pool, step, part in self._pools(queries) for launch in step.address(part, queries[pool.query].address)]
 
     def _prepare_update(self, queries: Arrays, regular_score: DeviceArray) -> PreparedCall:
@@ -186,11 +166,11 @@ class CudaBank:
         return [(pool, replace(step, query_dtype=queries[pool.query].dtype), part) for pool, step, part in pools]
 
 
-def _keep(plans: dict[tuple[int, ...], PreparedCall], key: tuple[int, ...], plan: PreparedCall) -> PreparedCall:
-    if len(plans) >= KEPT_CALLS:
-        plans.clear()
-    plans[key] = plan
-    return plan
+def _keep(calls: dict[tuple[int, ...], PreparedCall], key: tuple[int, ...], call: PreparedCall) -> PreparedCall:
+    if len(calls) >= KEPT_CALLS:
+        calls.clear()
+    calls[key] = call
+    return call
 
 
 def _bank_step(manifest: Manifest, items: Mapping[str, np.ndarray]) -> BankStep:

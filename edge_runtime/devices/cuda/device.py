@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from types import TracebackType
-from weakref import WeakValueDictionary, finalize
+from weakref import finalize
 
 import numpy as np
 
@@ -65,7 +65,6 @@ class CudaDevice:
         self._results = Results(self._gpu)
         self._spare_uploads: list[FrameUpload] = []
         self._spare_events: list[CudaEvent] = []
-        self._banks: WeakValueDictionary[int, CudaBank] = WeakValueDictionary()
         self._batches: dict[tuple[str, int, DeviceArray], DeviceArray] = {}
 
     def __enter__(self) -> CudaDevice:
@@ -146,15 +145,7 @@ class CudaDevice:
 
     def fetch(self, rows: Sequence[Arrays]) -> CudaFetched:
         """Begin to bring rows of float32 arrays to the host. Any number may be on their way."""
-        banks = [self._banks.get(row["is_frozen"].address) if "is_frozen" in row else None for row in rows]
-        orders = [0 if bank is None else bank.orders for bank in banks]
-
-        def note(values: Sequence[Mapping[str, np.ndarray]]) -> None:
-            for bank, row, order in zip(banks, values, orders, strict=True):
-                if bank is not None:
-                    bank.note_frozen(bool(row["is_frozen"][0]), order)
-
-        return self._results.fetch(rows, note)
+        return self._results.fetch(rows)
 
     def mark(self) -> CudaMark:
         """This point in the GPU's work, for `ms_between`."""
@@ -178,7 +169,6 @@ class CudaDevice:
         holding = Holding(self._arena)
         bank = CudaBank(self._gpu, bundle.manifest, bundle.read_items(), holding)
         finalize(bank, holding.give_back)
-        self._banks[bank.status_address] = bank
         return bank
 
     def _stacked(self, name: str, arrays: Sequence[DeviceArray]) -> DeviceArray:

@@ -19,9 +19,9 @@ from weakref import finalize
 import numpy as np
 
 from edge_runtime.devices.cuda.launch import Launch
-from edge_runtime.devices.cuda.library import pycuda_driver, reason
 from edge_runtime.devices.gpu import cuda_driver
 from edge_runtime.errors import BackendError, BackendUnavailable
+from edge_runtime.optional.pycuda import pycuda_driver, reason
 
 __all__ = ["CudaEvent", "CudaStream", "Gpu", "Pinned", "PreparedLaunch"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,6 @@ __all__ = ["CudaFetched", "Results"]
 KEPT_LAUNCHES = 256
 
 Rows = Sequence[Mapping[str, DeviceArray]]
-OnArrival = Callable[[Sequence[Mapping[str, np.ndarray]]], None]
 
 
 @dataclass
@@ -35,12 +34,11 @@ class Slot:
 class CudaFetched:
     """Rows on their way to the host. Their slot is free for others once they were waited for, or are forgotten."""
 
-    def __init__(self, gpu: Gpu, slot: Slot, free: list[Slot], rows: Rows, on_arrival: OnArrival) -> None:
+    def __init__(self, gpu: Gpu, slot: Slot, free: list[Slot], rows: Rows) -> None:
         self._gpu = gpu
         self._slot: Slot | None = slot
         self._free = free
         self._rows = rows
-        self._on_arrival = on_arrival
         self._values: list[Mapping[str, np.ndarray]] = []
 
     def wait(self) -> Sequence[Mapping[str, np.ndarray]]:
@@ -53,7 +51,6 @@ class CudaFetched:
             self._gpu.wait(self._slot.has_arrived)
             self._values = _taken(self._rows, self._slot)
             self._release()
-            self._on_arrival(self._values)
         return self._values
 
     def __del__(self) -> None:
@@ -76,14 +73,10 @@ class Results:
         self._free: list[Slot] = []
         self._launches: dict[tuple[int, ...], list[PreparedLaunch]] = {}  # by the addresses to and from
 
-    def fetch(self, rows: Rows, on_arrival: OnArrival) -> CudaFetched:
-        """Begin to bring rows of float32 arrays to the host.
-
-        Args:
-            on_arrival: called with the values, once, before `wait` gives them.
-        """
+    def fetch(self, rows: Rows) -> CudaFetched:
+        """Begin to bring rows of float32 arrays to the host."""
         slot = self._free.pop() if self._free else Slot(self._gpu.event())
-        fetched = CudaFetched(self._gpu, slot, self._free, rows, on_arrival)
+        fetched = CudaFetched(self._gpu, slot, self._free, rows)
         arrays = [array for row in rows for array in row.values()]
         self._bring_scalars(slot, [array.address for array in arrays if array.nbytes == 4])
         self._bring_maps(slot, [array for array in arrays if array.nbytes != 4])
@@ -120,20 +113,13 @@ class Results:
 
 def _taken(rows: Rows, slot: Slot) -> list[Mapping[str, np.ndarray]]:
     """Copies of what has arrived, in the order in which it was asked for."""
-    count = sum(array.nbytes == 4 for row in rows for array in row.values())
-    nbytes = sum(array.nbytes for row in rows for array in row.values()) - 4 * count
-    scalars = slot.scalars.host[: 4 * count].copy().view(np.float32) if slot.scalars is not None else np.empty(0, np.float32)
-    maps = slot.maps.host[:nbytes].copy().view(np.float32) if slot.maps is not None else np.empty(0, np.float32)
-    values: list[Mapping[str, np.ndarray]] = []
-    scalar = first = 0
-    for row in rows:
-        found: dict[str, np.ndarray] = {}
-        for name, array in row.items():
-            if array.nbytes == 4:
-                found[name] = scalars[scalar : scalar + 1].reshape(array.shape)
-                scalar += 1
-            else:
-                found[name] = maps[first : first + array.nbytes // 4].reshape(array.shape)
-                first += array.nbytes // 4
-        values.append(found)
-    return values
+    taken = {True: 0, False: 0}  # bytes, of scalars and of maps
+
+    def take(array: DeviceArray) -> np.ndarray:
+        is_scalar = array.nbytes == 4
+        pinned, first = slot.scalars if is_scalar else slot.maps, taken[is_scalar]
+        assert pinned is not None
+        taken[is_scalar] += array.nbytes
+        return pinned.host[first : taken[is_scalar]].copy().view(np.float32).reshape(array.shape)
+
+    return [{name: take(array) for name, array in row.items()} for row in rows]

@@ -57,8 +57,8 @@ class CudaRing:
 
     def _view(self, start: int) -> Arrays:
         spec, slots = self._spec, self._slots
-        clip = DeviceArray(slots.row(start).address, (1, spec.frames, *slots.shape[1:]), slots.dtype)
-        return {"clip": clip, "target": slots.row(start + spec.target)}
+        window = DeviceArray(slots.row(start).address, (1, spec.frames, *slots.shape[1:]), slots.dtype)
+        return {"clip": window, "target": slots.row(start + spec.target)}
 
 
 def ring_nbytes(spec: InputSpec) -> int:

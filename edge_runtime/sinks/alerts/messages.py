@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from edge_runtime.score import Event, Score
+from edge_runtime.score import Event, EventKind, Score
 from edge_runtime.sinks.tables.rows import event_row
 
 __all__ = ["OpenAlarm", "event_message"]
 
-_TYPES = {"alarm_start": "new", "alarm_end": "end"}
+_TYPES = {EventKind.ALARM_START: "new", EventKind.ALARM_END: "end"}
 _SHORTEST_PAUSE_S = 1.0  # between two updates
 
 

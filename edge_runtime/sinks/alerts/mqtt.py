@@ -22,11 +22,8 @@ from time import monotonic
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
 from edge_runtime.errors import BackendUnavailable, ConfigError
-from edge_runtime.frames import Frame
-from edge_runtime.score import Event, Score
+from edge_runtime.score import Event, EventKind, Score, Step
 from edge_runtime.sinks.alerts.messages import OpenAlarm, event_message
 from edge_runtime.sinks.alerts.mqtt_address import MqttAddress
 from edge_runtime.sinks.alerts.spool import Spool
@@ -103,8 +100,9 @@ class MqttSink:
         """The broker is there, as far as is known."""
         return self._is_connected
 
-    def write_frame(self, frame: Frame, score: Score | None, error_map: np.ndarray | None) -> None:
+    def write_step(self, step: Step) -> None:
         """Publish the score, and news of an open alarm, each once a second at most."""
+        score = step.score
         if score is None:
             return
         if self._alarm is not None:
@@ -120,9 +118,9 @@ class MqttSink:
     def write_event(self, event: Event) -> None:
         """Publish an event, now or as soon as the broker is back."""
         self._enqueue(event_message(event))
-        if event.event == "alarm_start":
+        if event.event is EventKind.ALARM_START:
             self._alarm = OpenAlarm(event, self._update_s)
-        elif event.event == "alarm_end":
+        elif event.event is EventKind.ALARM_END:
             self._alarm = None
 
     def close(self) -> None:

@@ -14,17 +14,12 @@ from types import ModuleType
 from typing import Any
 from urllib.parse import unquote
 
-import numpy as np
-
 from edge_runtime.errors import BackendUnavailable, ConfigError
-from edge_runtime.frames import Frame
-from edge_runtime.score import Event, Score
+from edge_runtime.score import Event, EventKind, Step
 from edge_runtime.sinks.alerts.messages import event_message
 from edge_runtime.sinks.tables.rows import encode_row
 
 __all__ = ["WebhookSink"]
-
-POSTED = ("alarm_start", "alarm_end", "source_lost", "reconnect", "picture_frozen", "picture_moves", "filler", "memory_frozen")
 
 _PAUSE_S = (0.5, 30.0)  # between tries: doubled from the first to the second
 _LONGEST_RETRY_AFTER_S = 120.0
@@ -99,15 +94,15 @@ class WebhookSink:
         self._poster = threading.Thread(target=self._post_all, name="webhook", daemon=True)
         self._poster.start()
 
-    def write_frame(self, frame: Frame, score: Score | None, error_map: np.ndarray | None) -> None:
+    def write_step(self, step: Step) -> None:
         """Nothing: only events are posted."""
 
     def write_event(self, event: Event) -> None:
         """Queue the posting of an event that is worth one."""
-        if event.event not in POSTED or self._cooldown.covers(event):
+        if event.event is EventKind.GAP or self._cooldown.covers(event):
             return
         body = encode_row({**event_message(event), "suppressed": self._cooldown.take_suppressed()})
-        self._enqueue(_Posting(f"{event.event} of {event.stream}", body, monotonic() + self._give_up_s))
+        self._enqueue(_Posting(f"{event.event.value} of {event.stream}", body, monotonic() + self._give_up_s))
 
     def close(self) -> None:
         """Post what waits, as long as that takes no more than `close_wait_s`."""
@@ -190,10 +185,10 @@ class _Cooldown:
 
     def covers(self, event: Event) -> bool:
         """Whether an event is the start or end of an alarm that is not posted."""
-        if event.event == "alarm_end" and event.stream in self._silent:
+        if event.event is EventKind.ALARM_END and event.stream in self._silent:
             self._silent.remove(event.stream)
             return True
-        if event.event != "alarm_start":
+        if event.event is not EventKind.ALARM_START:
             return False
         passed_s = event.time_s - self._rang_s.get(event.stream, -float("inf"))
         if 0 <= passed_s < self._seconds:  # time may begin anew

@@ -7,13 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-
 from edge_runtime.errors import ConfigError, SinkError
 from edge_runtime.frames import Frame
 from edge_runtime.optional.pyav import pyav
-from edge_runtime.score import Event, Score
-from edge_runtime.sinks.events.event_recording import Recording, ScoredFrame
+from edge_runtime.score import Event, EventKind, Step
+from edge_runtime.sinks.events.event_recording import FrameInClip, Recording
 from edge_runtime.sinks.events.event_store import EventStore
 from edge_runtime.sinks.events.packets import FrameEncoder, PacketRing
 from edge_runtime.sinks.video.heat_map import HeatMap
@@ -26,8 +24,8 @@ _LEAST_AFTER_S = 2.0  # of a clip after its pre-roll: a second of it may go to t
 class EventClipsSink:
     """Keeps the alarms of one stream, each in a folder of its own: `folder / event_folder_name(alarm)`.
 
-    - `clip.mp4`, H.264, at most 640 px wide: from `pre_s` before the alarm to the frame of its `alarm_end`. An alarm ends when
-      the score has been below the threshold for the bundle's hold time: that is how long the clip goes on after it.
+    - `clip.mp4`, H.264, at most 640 px wide: from `pre_s` before the alarm to the newest frame at its `alarm_end`. An alarm ends
+      when the score has been below the threshold for the bundle's hold time: that is how long the clip goes on after it.
       It begins with a keyframe: up to a second early, and late where the stream began, or had a gap, less than `pre_s` before.
     - `peak.jpg`: the frame with the highest score, at most 1280 px wide, with its errors as a heat map over it where the
       detector keeps error maps.
@@ -64,22 +62,20 @@ class EventClipsSink:
         self._longest_s = longest_s
         self._ring = PacketRing(pre_s)
         self._encoder: FrameEncoder | None = None
-        self._newest_index = -1
-        self._latest: ScoredFrame | None = None
+        self._latest: FrameInClip | None = None
         self._recording: Recording | None = None
 
-    def write_frame(self, frame: Frame, score: Score | None, error_map: np.ndarray | None) -> None:
-        """Encode a new frame; remember a scored one if it is the peak of an alarm.
+    def write_step(self, step: Step) -> None:
+        """Encode the new frame; remember the scored one if it is the peak of an alarm.
 
         Raises:
             SinkError: it cannot be encoded, or the alarm's clip cannot be written.
         """
-        if frame.index > self._newest_index:  # a model that scores the middle of its window comes back to frames
-            self._newest_index = frame.index
-            with self._nothing_half_done():
-                self._encode(frame)
-        if score is not None:
-            self._latest = ScoredFrame(frame, score, error_map, self._ring.pts_of(frame.index))
+        with self._nothing_half_done():
+            self._encode(step)
+        if step.target is not None and step.score is not None:
+            self._latest = FrameInClip(step.target, step.score, self._ring.pts_of(step.target.index))
+            self._ring.forget(self._latest.pts)
             if self._recording is not None:
                 self._recording.compare(self._latest)
 
@@ -90,9 +86,9 @@ class EventClipsSink:
             SinkError: the event cannot be written.
         """
         with self._nothing_half_done():
-            if event.event == "alarm_start":
+            if event.event is EventKind.ALARM_START:
                 self._begin(event)
-            elif event.event == "alarm_end":
+            elif event.event is EventKind.ALARM_END:
                 self._end(event)
 
     def close(self) -> None:
@@ -102,12 +98,12 @@ class EventClipsSink:
         self._latest = None
         self._ring.clear()
 
-    def _encode(self, frame: Frame) -> None:
-        if self._encoder is None or frame.gap is not None or not self._encoder.fits(frame.image):
-            self._restart(frame)
+    def _encode(self, step: Step) -> None:
+        if self._encoder is None or step.gap is not None:
+            self._restart(step.frame)
         encoder, self._encoder = self._encoder, None
         assert encoder is not None
-        encoded = encoder.encode(frame)
+        encoded = encoder.encode(step.frame)
         self._encoder = encoder  # one that failed is not asked again
         self._ring.append(encoded)
         if self._recording is not None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from edge_runtime.files import write_atomically
 from edge_runtime.frames import Frame
@@ -18,23 +17,18 @@ from edge_runtime.sinks.events.packets import TICKS_PER_S
 from edge_runtime.sinks.video.h264 import EncodedFrame, H264Settings, Mp4File
 from edge_runtime.sinks.video.heat_map import HeatMap
 
-__all__ = ["Recording", "ScoredFrame"]
+__all__ = ["FrameInClip", "Recording"]
 
 LARGEST_PEAK_WIDTH_PX = 1280
 JPEG_QUALITY = 90
 
 
 @dataclass(frozen=True, eq=False)
-class ScoredFrame:
-    """A frame and what came of it.
-
-    Attributes:
-        pts: its time in the encoder's ticks; None where its packet is gone.
-    """
+class FrameInClip:
+    """A frame, its score, and its time in the encoder's ticks; None where its packet is gone."""
 
     frame: Frame
     score: Score
-    error_map: np.ndarray | None
     pts: int | None
 
 
@@ -52,7 +46,7 @@ class Recording:
         alarm: the alarm's name.
     """
 
-    def __init__(self, start: Event, began: ScoredFrame, folder: EventFolder, settings: H264Settings, longest_s: float) -> None:
+    def __init__(self, start: Event, began: FrameInClip, folder: EventFolder, settings: H264Settings, longest_s: float) -> None:
         self.folder = folder
         self.alarm = str(start.detail["alarm"])
         self._start = start
@@ -76,10 +70,10 @@ class Recording:
         """
         self._clip.cut()
 
-    def compare(self, scored: ScoredFrame) -> None:
+    def compare(self, frame: FrameInClip) -> None:
         """Take a frame of the alarm as its peak if there was none as odd."""
-        if scored.score.score > self._peak.score.score:
-            self._peak = scored
+        if frame.score.score > self._peak.score.score:
+            self._peak = frame
 
     def finish(self, end: Event, heat: HeatMap) -> None:
         """Complete the files with the `alarm_end`.
@@ -100,7 +94,7 @@ class Recording:
 
     def _facts(self, end: Event) -> dict[str, Any]:
         """What `event.json` says; `EventClipsSink` describes it."""
-        peak, score = self._peak, self._peak.score
+        score = self._peak.score
         return {
             "alarm": self.alarm,
             "stream": self._start.stream,
@@ -109,8 +103,8 @@ class Recording:
             "end": _when(end),
             "duration_s": end.detail["duration_s"],
             "threshold": score.threshold,
-            "has_heat_map": peak.error_map is not None,
-            "clip": self._clip.facts(alarm_pts=self._began.pts, peak_pts=peak.pts),
+            "has_heat_map": score.error_map is not None,
+            "clip": self._clip.facts(alarm_pts=self._began.pts, peak_pts=self._peak.pts),
         }
 
 
@@ -176,13 +170,13 @@ def _when(at: Event | Score) -> dict[str, float]:
     return {"frame": at.frame, "time_s": at.time_s, "wall_time_s": at.wall_time_s}
 
 
-def _jpeg(scored: ScoredFrame, heat: HeatMap) -> bytes:
+def _jpeg(scored: FrameInClip, heat: HeatMap) -> bytes:
     cv2, image = opencv(), scored.frame.image
     reach = LARGEST_PEAK_WIDTH_PX / image.shape[1]
     if reach < 1:
         size = (LARGEST_PEAK_WIDTH_PX, max(1, round(image.shape[0] * reach)))
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    if scored.error_map is not None:
-        image = heat.over(image, scored.error_map)
+    if scored.score.error_map is not None:
+        image = heat.over(image, scored.score.error_map)
     _, content = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     return bytes(content)

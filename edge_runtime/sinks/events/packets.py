@@ -48,7 +48,6 @@ class FrameEncoder:
         height, width = image.shape[:2]
         reach = min(1.0, LARGEST_WIDTH_PX / width)
         self.settings = H264Settings(even(width * reach), even(height * reach), fps, _OPTIONS, Fraction(1, TICKS_PER_S))
-        self._shape = image.shape
         self._fps = fps
         self._longest_step_s = max(LONGEST_STEP_S, 2 / fps)
         self._av = pyav("event clips")
@@ -58,10 +57,6 @@ class FrameEncoder:
         self._next_key = 0
         self._pts = 0
         self._time_s: float | None = None
-
-    def fits(self, image: np.ndarray) -> bool:
-        """The picture has the size of the first."""
-        return image.shape == self._shape
 
     def encode(self, frame: Frame) -> EncodedFrame:
         """The next frame.
@@ -98,10 +93,10 @@ class FrameEncoder:
 
 
 class PacketRing:
-    """The newest packets of one encoder: those of the last `pre_s` and, before them, what a decoder needs to begin.
+    """The newest packets of one encoder, and before them what a decoder needs to begin.
 
     Args:
-        pre_s: seconds, ≥ 0.
+        pre_s: seconds that are kept before the frame that was scored last, ≥ 0.
     """
 
     def __init__(self, pre_s: float) -> None:
@@ -109,11 +104,14 @@ class PacketRing:
         self._groups: deque[list[EncodedFrame]] = deque()  # each from a keyframe to before the next
 
     def append(self, frame: EncodedFrame) -> None:
-        """Take the next frame in and let go of what is too old."""
+        """Take the next frame in."""
         if frame.is_keyframe:
             self._groups.append([])
         self._groups[-1].append(frame)
-        while len(self._groups) > 1 and self._groups[1][0].pts <= frame.pts - self._pre:
+
+    def forget(self, scored_pts: int | None) -> None:
+        """Let go of what is too old, now that the frame of this time is scored."""
+        while scored_pts is not None and len(self._groups) > 1 and self._groups[1][0].pts <= scored_pts - self._pre:
             self._groups.popleft()
 
     def pts_of(self, index: int) -> int | None:

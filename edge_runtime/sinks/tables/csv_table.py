@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_runtime.frames import Frame
-from edge_runtime.score import Event, Score
+from edge_runtime.score import Event, Score, Step
 from edge_runtime.sinks.tables.line_file import LineFile
 from edge_runtime.sinks.tables.rows import score_row
 
@@ -24,6 +23,7 @@ COLUMNS = (
     *(f"latency_ms_{stage}" for stage in ("grab", "preprocess", "encoder", "memory", "decoder", "sinks", "total")),
     "truth",
 )
+EXTRA = "extra_"
 
 
 class CsvSink:
@@ -44,13 +44,13 @@ class CsvSink:
         self._lines = LineFile(path)
         self._columns: tuple[str, ...] = ()
 
-    def write_frame(self, frame: Frame, score: Score | None, error_map: np.ndarray | None) -> None:
+    def write_step(self, step: Step) -> None:
         """Write the row of a scored frame; nothing while the window fills."""
-        if score is None:
+        if step.score is None:
             return
+        cells = _cells(step.score)
         if not self._columns:
-            self._write_header((*COLUMNS, *(f"extra_{name}" for name in score.extra)))
-        cells = _cells(score)
+            self._write_header((*COLUMNS, *(name for name in cells if name.startswith(EXTRA))))
         self._lines.append(_line([cells.get(name) for name in self._columns]))
 
     def write_event(self, event: Event) -> None:
@@ -74,7 +74,7 @@ def _cells(score: Score) -> dict[str, Any]:
     row = score_row(score)
     latency, extra = row.pop("latency_ms"), row.pop("extra", {})
     stages = {f"latency_ms_{stage}": value for stage, value in asdict(latency).items()}
-    return {**row, **stages, **{f"extra_{name}": value for name, value in extra.items()}}
+    return {**row, **stages, **{EXTRA + name: value for name, value in extra.items()}}
 
 
 def _line(values: list[Any]) -> bytes:

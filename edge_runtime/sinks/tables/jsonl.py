@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from edge_runtime.errors import SinkError
-from edge_runtime.frames import Frame
-from edge_runtime.score import Event, Score
+from edge_runtime.score import Event, Step
 from edge_runtime.sinks.tables.line_file import LineFile
 from edge_runtime.sinks.tables.rows import encode_row, event_row, score_row
 
@@ -28,10 +26,10 @@ class JsonLinesSink:
     def __init__(self, path: Path) -> None:
         self._lines = LineFile(path)
 
-    def write_frame(self, frame: Frame, score: Score | None, error_map: np.ndarray | None) -> None:
+    def write_step(self, step: Step) -> None:
         """Write the line of a scored frame; nothing while the window fills."""
-        if score is not None:
-            self._lines.append(encode_row(score_row(score)))
+        if step.score is not None:
+            self._lines.append(encode_row(score_row(step.score)))
 
     def write_event(self, event: Event) -> None:
         """Write the line of an event."""

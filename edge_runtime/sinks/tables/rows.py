@@ -13,7 +13,10 @@ __all__ = ["encode_row", "event_row", "score_row"]
 
 
 def score_row(score: Score) -> dict[str, Any]:
-    """The facts of a scored frame by name; `truth` and `extra` only where there are any."""
+    """The facts of a scored frame by name; `truth` and `extra` only where there are any.
+
+    `extra` is of a model with memory: its drift, and the distance of each pool where there are several.
+    """
     row: dict[str, Any] = {
         "stream": score.stream,
         "frame": score.frame,
@@ -31,15 +34,16 @@ def score_row(score: Score) -> dict[str, Any]:
     }
     if score.truth is not None:
         row["truth"] = score.truth
-    if score.extra:
-        row["extra"] = dict(score.extra)
+    if score.memory is not None:
+        by_pool = {f"query_distance/{pool}": distance for pool, distance in score.distances.items()} if len(score.distances) > 1 else {}
+        row["extra"] = {**by_pool, "drift": score.memory.drift}
     return row
 
 
 def event_row(event: Event) -> dict[str, Any]:
     """The facts of an event by name, its details beside the others."""
     return {
-        "event": event.event,
+        "event": event.event.value,
         "stream": event.stream,
         "frame": event.frame,
         "time_s": event.time_s,

@@ -10,6 +10,7 @@ import numpy as np
 
 from edge_runtime.files import replacing
 from edge_runtime.optional.plotting import figure_class
+from edge_runtime.score import EventKind
 from edge_runtime.sinks.tables.jsonl import read_scores
 
 __all__ = ["draw_timeline"]
@@ -90,14 +91,14 @@ class _Recording:
 
     def add_event(self, row: dict[str, Any]) -> None:
         """Take an event in; other kinds than alarms and gaps leave no mark."""
-        if row["event"] == "alarm_start":
+        if row["event"] == EventKind.ALARM_START:
             self.alarms += 1
             self._is_alarm = True
             if row["frame"] == self._last_frame:  # its score may stand before or after the event
                 self._columns[self._count - 1, _ALARM] = 1
-        elif row["event"] == "alarm_end":
+        elif row["event"] == EventKind.ALARM_END:
             self._is_alarm = False
-        elif row["event"] in ("gap", "reconnect"):
+        elif row["event"] in (EventKind.GAP, EventKind.RECONNECT):
             self._is_after_gap = self._count > 0
 
     def _add(self, values: np.ndarray) -> None:

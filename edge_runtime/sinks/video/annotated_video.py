@@ -16,7 +16,7 @@ from edge_runtime.errors import ConfigError
 from edge_runtime.frames import Frame
 from edge_runtime.optional.opencv import opencv
 from edge_runtime.optional.pyav import pyav
-from edge_runtime.score import Event, Score
+from edge_runtime.score import Event, Score, Step
 from edge_runtime.sinks.video.h264 import H264Settings, Mp4File, even
 from edge_runtime.sinks.video.heat_map import HeatMap
 
@@ -42,8 +42,7 @@ class AnnotatedVideoSink:
     """Draws the frames of one stream into an mp4.
 
     Sources narrower than 480 px are enlarged, those wider than 1280 px reduced. All frames take the size of the first.
-    A model that scores a frame in the middle of its window comes back to frames that were already shown without
-    a score: those are not shown again.
+    Every frame is shown once, with its score where it has one: it waits until it, or a later one, is scored, or there is a gap.
 
     Args:
         path: the mp4 to write.
@@ -63,27 +62,41 @@ class AnnotatedVideoSink:
         pyav("annotated video")
         self._painter: _Painter | None = None
         self._video: Mp4File | None = None
-        self._newest_index = -1
+        self._waiting: deque[Frame] = deque()  # fewer than a window has
 
-    def write_frame(self, frame: Frame, score: Score | None, error_map: np.ndarray | None) -> None:
-        """Draw a frame, with its score and errors where there are any."""
-        if self._painter is None or self._video is None:
-            layout = _layout_for(frame.image)
-            self._painter = _Painter(layout)
-            self._video = Mp4File(self._path, H264Settings(layout.width, layout.height, self._fps, _ENCODER))
-        if score is not None:
-            self._painter.remember(score)
-        if frame.index > self._newest_index:
-            self._newest_index = frame.index
-            self._video.encode(self._painter.draw(frame, score, error_map))
+    def write_step(self, step: Step) -> None:
+        """Draw the frames that are scored now, or not any more."""
+        if step.gap is not None:
+            self._draw_waiting()
+        self._waiting.append(step.frame)
+        if step.target is not None:
+            self._draw_waiting(step.target, step.score)
 
     def write_event(self, event: Event) -> None:
         """Nothing: an alarm shows in the scores."""
 
     def close(self) -> None:
         """Finish the video and give it its name; without frames there is none."""
-        if self._video is not None:
-            self._video.finish()
+        try:
+            self._draw_waiting()
+        finally:
+            if self._video is not None:
+                self._video.finish()
+
+    def _draw_waiting(self, target: Frame | None = None, score: Score | None = None) -> None:
+        """All frames that wait, or those up to the one that is scored."""
+        while self._waiting:
+            frame = self._waiting.popleft()
+            self._draw(frame, score if frame is target else None)
+            if frame is target:
+                return
+
+    def _draw(self, frame: Frame, score: Score | None) -> None:
+        if self._painter is None or self._video is None:
+            layout = _layout_for(frame.image)
+            self._painter = _Painter(layout)
+            self._video = Mp4File(self._path, H264Settings(layout.width, layout.height, self._fps, _ENCODER))
+        self._video.encode(self._painter.draw(frame, score))
 
 
 @dataclass(frozen=True)
@@ -129,18 +142,17 @@ class _Painter:
         self._history: deque[Score] = deque(maxlen=_STRIP_FRAMES)
         self._heat = HeatMap()
 
-    def remember(self, score: Score) -> None:
-        self._history.append(score)
-
-    def draw(self, frame: Frame, score: Score | None, error_map: np.ndarray | None) -> np.ndarray:
+    def draw(self, frame: Frame, score: Score | None) -> np.ndarray:
         """The annotated picture, (H, W, 3) uint8 BGR; valid until the next call."""
+        if score is not None:
+            self._history.append(score)
         cv2, size = self._cv2, (self._layout.width, self._layout.picture_height)
         picture, panel = self._canvas[: size[1]], self._canvas[size[1] :]
         image = frame.image
         if image.shape[1] > size[0]:
             image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        if error_map is not None:
-            image = self._heat.over(image, error_map)  # before an enlargement: that is fewer pixels
+        if score is not None and score.error_map is not None:
+            image = self._heat.over(image, score.error_map)  # before an enlargement: that is fewer pixels
         cv2.resize(image, size, dst=picture)
         if score is not None and score.is_anomalous:
             self._alarm(picture)
@@ -170,7 +182,7 @@ class _Painter:
         px = self._layout.px
         self._text(panel, f"{frame.stream}  frame {frame.index}", (px(14), px(22)), _SMALL, _GREY)
         if score is None:
-            self._text(panel, "window fills", (px(14), px(54)), _SMALL, _GREY)
+            self._text(panel, "not scored", (px(14), px(54)), _SMALL, _GREY)
             return
         colour = _RED if score.is_anomalous else _WHITE
         number = f"{score.score:.2f}"

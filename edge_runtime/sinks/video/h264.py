@@ -33,6 +33,7 @@ class H264Settings:
         fps: frames per second, > 0; where frames carry their own times, what the encoder may expect.
         options: of libx264, and of FFmpeg's codecs.
         time_base: seconds a tick of the frames' times; None: frames carry none and follow each other at `fps`.
+        threads: that encode; 0: one a core. The other cores belong to the detector, where one runs.
     """
 
     width: int
@@ -40,6 +41,7 @@ class H264Settings:
     fps: float
     options: Mapping[str, str]
     time_base: Fraction | None = None
+    threads: int = 1
 
     @property
     def rate(self) -> Fraction:
@@ -51,7 +53,7 @@ class H264Settings:
         codec.width, codec.height, codec.pix_fmt = self.width, self.height, "yuv420p"
         codec.framerate = self.rate
         codec.time_base = self.time_base or 1 / self.rate
-        codec.thread_count = 1  # the other cores belong to the detector
+        codec.thread_count, codec.thread_type = self.threads, "FRAME"
         codec.options = dict(self.options)
 
 
@@ -75,27 +77,36 @@ class EncodedFrame:
 class Mp4File:
     """One video, under a hidden name until it is complete. After a failure nothing is left of it.
 
+    Args:
+        beside: that name; by default one with the same ending.
+        has_index_first: a browser starts to play before it has everything; costs a second writing at the end.
+
     Raises:
         SinkError: it cannot be written, here or at any later call.
     """
 
-    def __init__(self, path: Path, settings: H264Settings) -> None:
+    def __init__(self, path: Path, settings: H264Settings, *, beside: Path | None = None, has_index_first: bool = True) -> None:
         self._av = pyav(path.name)
         self._path = path
-        self._beside = path_beside(path)
+        self._beside = beside or path_beside(path)
         self._settings = settings
         self._container: Any = None
         self._lock = ExitStack()  # until the file has its name, a run that begins beside this one leaves it alone
         try:
             self._lock.enter_context(locked(self._beside))
-            # The index goes to the front, so that a browser starts before it has everything.
-            self._container = self._av.open(str(self._beside.absolute()), "w", options={"movflags": "+faststart"})
+            options = {"movflags": "+faststart"} if has_index_first else {}
+            self._container = self._av.open(str(self._beside.absolute()), "w", format="mp4", options=options)
             self._stream = self._container.add_stream("libx264", rate=settings.rate)
             settings.apply(self._stream.codec_context)
             self._container.start_encoding()
         except (OSError, self._av.FFmpegError) as error:
             self.abandon()
             raise unwritable(path, error) from error
+
+    @property
+    def size_bytes(self) -> int:
+        """What is on the disk so far."""
+        return self._beside.stat().st_size
 
     def encode(self, image: np.ndarray) -> None:
         """Append a picture, (height, width, 3) uint8 BGR."""

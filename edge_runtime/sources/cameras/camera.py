@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from time import monotonic
 
 from edge_runtime.errors import ConfigError, SourceOpenError, SourceStalled
-from edge_runtime.frames import Frame
-from edge_runtime.score import Event
-from edge_runtime.sources import SourceHealth
+from edge_runtime.frames import Frame, Gap, GapKind
+from edge_runtime.score import Event, EventKind
 from edge_runtime.sources.address import CameraOptions, parse_address
 from edge_runtime.sources.cameras.capture import Opener
 from edge_runtime.sources.cameras.hand_over import HandOver, Notice
 from edge_runtime.sources.cameras.reader import LONGEST_STEP_S, Reader
+from edge_runtime.sources.source import SourceHealth
 
 __all__ = ["CameraSource"]
 
@@ -78,7 +78,7 @@ class CameraSource:
             if isinstance(item, Frame):
                 yield item
             elif item is not None:
-                log.warning("%s: %s %s", item.stream, item.event.replace("_", " "), dict(item.detail))
+                log.warning("%s: %s %s", item.stream, item.event.words, dict(item.detail))
 
     def poll(self, timeout_s: float) -> Frame | Event | None:
         """As `LiveSource` says."""
@@ -93,12 +93,12 @@ class CameraSource:
         self._taken_s = item.time_s
         return frame
 
-    def _pause_before(self, time_s: float) -> str | None:
+    def _pause_before(self, time_s: float) -> Gap | None:
         """The gap in what was taken, of one who comes for frames too seldom: those in between were dropped."""
         longest_s = max(LONGEST_STEP_S, 2 / self._wanted_fps if self._wanted_fps else 0.0)
         if self._taken_s is None or time_s - self._taken_s <= longest_s:
             return None
-        return f"no frame taken for {time_s - self._taken_s:.1f} s"
+        return Gap(GapKind.NOT_TAKEN, f"no frame taken for {time_s - self._taken_s:.1f} s")
 
     def health(self) -> SourceHealth:
         """As `LiveSource` says."""
@@ -158,7 +158,7 @@ class CameraSource:
         if lost_at_s is None:
             lost_at_s = monotonic()
             self._hand_over.count("losses")
-            self._hand_over.note(Notice("source_lost", {"reason": reason}))
+            self._hand_over.note(Notice(EventKind.SOURCE_LOST, {"reason": reason}))
         self._reader = self._start_reader(lost_at_s)
 
 

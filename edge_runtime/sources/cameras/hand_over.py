@@ -10,7 +10,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from edge_runtime.sources import SourceHealth
+from edge_runtime.frames import Gap
+from edge_runtime.score import EventKind
+from edge_runtime.sources.source import SourceHealth
 
 __all__ = ["HandOver", "Notice", "Picture"]
 
@@ -22,16 +24,16 @@ class Picture:
     """A picture as it arrived: (H, W, 3) uint8 BGR; `gap` as in `Frame`; times in seconds, monotonic and wall."""
 
     image: np.ndarray
-    gap: str | None
+    gap: Gap | None
     time_s: float
     wall_time_s: float
 
 
 @dataclass(frozen=True)
 class Notice:
-    """Something that happened to the camera: an event's name and its facts."""
+    """Something that happened to the camera: an event's kind and its facts."""
 
-    event: str
+    event: EventKind
     detail: dict[str, float | int | str] = field(default_factory=dict)
     time_s: float = field(default_factory=time.monotonic)
     wall_time_s: float = field(default_factory=time.time)

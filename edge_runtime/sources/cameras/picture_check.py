@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from enum import Enum
+
 import numpy as np
 
 from edge_runtime.optional.opencv import opencv
 
-__all__ = ["FreezeWatch", "PictureCheck"]
+__all__ = ["Filler", "FreezeWatch", "PictureCheck"]
 
 # Decoders turn a picture of one colour into one of at most a few levels; the noise of a real sensor in the dark is more.
 LARGEST_SPREAD = 4
@@ -20,19 +22,27 @@ SETTLED_LEVELS, SETTLED_MEAN = 4, 0.02
 SETTLED_SHARE = 0.25
 
 
+class Filler(Enum):
+    """Pictures that show nothing new."""
+
+    ONE_COLOUR = "one colour"
+    REPEATED = "repeated"
+    FROZEN = "frozen"
+
+
 class PictureCheck:
     """Compares each picture with the one before."""
 
     def __init__(self) -> None:
         self._before: np.ndarray | None = None
 
-    def look(self, image: np.ndarray) -> str | None:
-        """What is wrong with the next picture, (H, W, 3) uint8: `one colour`, `repeated`, or None if nothing is."""
+    def look(self, image: np.ndarray) -> Filler | None:
+        """What is wrong with the next picture, (H, W, 3) uint8: it is of one colour, or repeated; None if nothing is."""
         is_repeated = self._is_repeated(image)
         self._before = image
         if _is_one_colour(image):
-            return "one colour"
-        return "repeated" if is_repeated else None
+            return Filler.ONE_COLOUR
+        return Filler.REPEATED if is_repeated else None
 
     def forget(self) -> None:
         """The next picture follows none."""

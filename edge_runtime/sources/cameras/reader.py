@@ -11,11 +11,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from edge_runtime.errors import EdgeError
-from edge_runtime.sources import DAMAGED
+from edge_runtime.frames import Gap, GapKind
+from edge_runtime.score import EventKind
 from edge_runtime.sources.address import CameraOptions
 from edge_runtime.sources.cameras.capture import Capture, Opener
 from edge_runtime.sources.cameras.hand_over import HandOver, Notice, Picture
-from edge_runtime.sources.cameras.picture_check import FreezeWatch, PictureCheck
+from edge_runtime.sources.cameras.picture_check import Filler, FreezeWatch, PictureCheck
 from edge_runtime.sources.cameras.pyav_capture import AccessRefused
 
 __all__ = ["LONGEST_STEP_S", "Pace", "Reader", "waits_s"]
@@ -57,11 +58,11 @@ class Reader(threading.Thread):
         self._attempts = 0
         self._is_refused = False
         self._good_at_s: float | None = None  # the last picture that showed something new
-        self._filler: str | None = None  # what the newest picture was, if it was nothing
+        self._filler: Filler | None = None  # what the newest picture was, if it was nothing
         self._frozen_since_s: float | None = None
         self._damaged_since_s: float | None = None
         self._damaged_at_s = -math.inf
-        self._gap: str | None = "start"
+        self._gap: Gap | None = Gap(GapKind.START, "start")
 
     def stop(self) -> None:
         """Say that it is no longer wanted; it ends after the driver's call that it is in."""
@@ -149,7 +150,7 @@ class Reader(threading.Thread):
             self.lost_at_s = time.monotonic()
             if self._hand_over.health().connects:
                 self._hand_over.count("losses")
-                self._hand_over.note(Notice("source_lost", {"reason": reason}))
+                self._hand_over.note(Notice(EventKind.SOURCE_LOST, {"reason": reason}))
         self._check.forget()
         self._freeze.forget()
         self._filler = self._damaged_since_s = None
@@ -170,8 +171,8 @@ class Reader(threading.Thread):
         if health.connects and self.lost_at_s is not None:
             down_s = time.monotonic() - self.lost_at_s
             self._hand_over.count("down_s", down_s)
-            self._gap = f"reconnect after {down_s:.1f} s"
-            self._hand_over.note(Notice("reconnect", {"down_s": down_s, "attempts": self._attempts, "decoder": capture.decoder}))
+            self._gap = Gap(GapKind.RECONNECT, f"reconnect after {down_s:.1f} s")
+            self._hand_over.note(Notice(EventKind.RECONNECT, {"down_s": down_s, "attempts": self._attempts, "decoder": capture.decoder}))
         self.lost_at_s, self._attempts, self._good_at_s = None, 0, None
 
     def _receive(self, image: np.ndarray, time_s: float, wall_time_s: float, *, is_damaged: bool) -> None:
@@ -182,13 +183,13 @@ class Reader(threading.Thread):
             return
         self._damaged_since_s = None
         is_frozen = self._freeze.look(image, time_s)
-        filler = self._check.look(image) or ("frozen" if is_frozen else None)
-        self._note_freeze(is_frozen and filler != "one colour", time_s)
+        filler = self._check.look(image) or (Filler.FROZEN if is_frozen else None)
+        self._note_freeze(is_frozen and filler is not Filler.ONE_COLOUR, time_s)
         self._note_filler(filler)
         if filler is not None:
             return
         if self._good_at_s is not None and time_s - self._good_at_s > LONGEST_STEP_S:
-            self._gap = self._gap or f"no new picture for {time_s - self._good_at_s:.1f} s"
+            self._gap = self._gap or Gap(GapKind.PAUSE, f"no new picture for {time_s - self._good_at_s:.1f} s")
         self._good_at_s = time_s
         if not self._pace.is_due(time_s):
             self._hand_over.count("skipped")
@@ -199,26 +200,26 @@ class Reader(threading.Thread):
     def _note_freeze(self, is_frozen: bool, time_s: float) -> None:
         if is_frozen and self._frozen_since_s is None:
             self._frozen_since_s = self._freeze.since_s
-            self._gap = self._gap or "the picture was frozen"
-            self._hand_over.note(Notice("picture_frozen", {"for_s": time_s - self._frozen_since_s}))
+            self._gap = self._gap or Gap(GapKind.FROZEN, "the picture was frozen")
+            self._hand_over.note(Notice(EventKind.PICTURE_FROZEN, {"for_s": time_s - self._frozen_since_s}))
         elif not is_frozen and self._frozen_since_s is not None:
-            self._hand_over.note(Notice("picture_moves", {"frozen_s": time_s - self._frozen_since_s}))
+            self._hand_over.note(Notice(EventKind.PICTURE_MOVES, {"frozen_s": time_s - self._frozen_since_s}))
             self._frozen_since_s = None
 
     def _note_damage(self, time_s: float) -> None:
         self._hand_over.count("damaged")
-        self._gap = self._gap or DAMAGED
+        self._gap = self._gap or Gap(GapKind.DAMAGED, "damaged pictures")
         self._damaged_since_s = time_s if self._damaged_since_s is None else self._damaged_since_s
         if time_s - self._damaged_at_s > CLEAN_S:
-            self._hand_over.note(Notice("filler", {"reason": "damaged"}))
+            self._hand_over.note(Notice(EventKind.FILLER, {"reason": "damaged"}))
         self._damaged_at_s = time_s
 
-    def _note_filler(self, filler: str | None) -> None:
+    def _note_filler(self, filler: Filler | None) -> None:
         if filler is not None:
             self._hand_over.count("filler")
-        if filler == "one colour" and self._filler != filler:
-            self._gap = self._gap or "pictures of one colour"
-            self._hand_over.note(Notice("filler", {"reason": filler}))
+        if filler is Filler.ONE_COLOUR and self._filler is not filler:
+            self._gap = self._gap or Gap(GapKind.ONE_COLOUR, "pictures of one colour")
+            self._hand_over.note(Notice(EventKind.FILLER, {"reason": filler.value}))
         self._filler = filler
 
 

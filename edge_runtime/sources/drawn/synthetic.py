@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, urlencode
 import numpy as np
 
 from edge_runtime.errors import ConfigError
-from edge_runtime.frames import Frame
+from edge_runtime.frames import Frame, Gap, GapKind
 from edge_runtime.optional.opencv import opencv
 from edge_runtime.sources.drawn.canvas import WIDTH, Canvas
 from edge_runtime.sources.drawn.figures import ASPECTS, FARTHEST_Y, NEAREST_Y, Actor, draw_actor, person_height
@@ -109,7 +109,7 @@ class SyntheticSource:
 
     def __iter__(self) -> Iterator[Frame]:
         index = 0
-        gap: str | None = "start"
+        gap: Gap | None = Gap(GapKind.START, "start")
         while True:
             for image, truth in _play(self._options):
                 yield Frame(image, index, index / self.fps, time.time(), self.stream, gap, truth)
@@ -117,7 +117,7 @@ class SyntheticSource:
                 gap = None
             if not self._loop:
                 return
-            gap = "loop"
+            gap = Gap(GapKind.LOOP, "loop")
 
     def close(self) -> None:
         """Nothing to do: nothing is open."""

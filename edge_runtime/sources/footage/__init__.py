@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_runtime.errors import ConfigError, SourceError
-from edge_runtime.frames import Frame
+from edge_runtime.frames import Frame, Gap, GapKind
 from edge_runtime.optional.opencv import opencv
 from edge_runtime.sources.footage.clips import Clip, list_clips
 from edge_runtime.sources.footage.media_time import MediaClock, Tick, TimeWarnings
@@ -75,8 +75,8 @@ class FootageSource:
         index, began_s = 0, 0.0
         clock = MediaClock(self.fps)
         time_warnings, size_warnings = TimeWarnings(self.fps), SizeWarnings()
-        for reason, clip in self._rounds():
-            gap: str | None = reason
+        for before, clip in self._rounds():
+            gap: Gap | None = before
             clock.begin_clip()
             count = count_of(clip.images)
             with closing(SizeWatch(clip.path)) as sizes:
@@ -99,16 +99,16 @@ class FootageSource:
     def close(self) -> None:
         """Nothing to do: a file is open only while its clip is iterated."""
 
-    def _rounds(self) -> Iterator[tuple[str, Clip]]:
-        """Each clip with the reason why the frames before do not lead up to it."""
-        reason = "start"
+    def _rounds(self) -> Iterator[tuple[Gap, Clip]]:
+        """Each clip with the gap before it."""
+        gap = Gap(GapKind.START, "start")
         while True:
             for clip in self._clips:
-                yield reason, clip
-                reason = f"next clip after {clip.name}"
+                yield gap, clip
+                gap = Gap(GapKind.NEXT_CLIP, f"next clip after {clip.name}")
             if not self._loop:
                 return
-            reason = "loop"
+            gap = Gap(GapKind.LOOP, "loop")
 
 
 def read_clip(clip: Clip) -> Iterator[tuple[np.ndarray, float | None]]:
@@ -130,10 +130,10 @@ def read_clip(clip: Clip) -> Iterator[tuple[np.ndarray, float | None]]:
         yield image, stamp_s
 
 
-def _gap_before(tick: Tick, change: SizeChange | None) -> str | None:
+def _gap_before(tick: Tick, change: SizeChange | None) -> Gap | None:
     if change is not None:
-        return "size changed to {}x{}".format(*change.after)
-    return None if tick.pause_s is None else f"no frame for {tick.pause_s:.1f} s"
+        return Gap.of_size(*change.after)
+    return None if tick.pause_s is None else Gap(GapKind.PAUSE, f"no frame for {tick.pause_s:.1f} s")
 
 
 def agree_on_rate(rates: Iterable[float]) -> float | None:

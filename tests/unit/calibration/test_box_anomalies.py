@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from calibration.box_anomalies import Box, Giant, add_fast_forwards, add_giants
-from edge_runtime.frames import Frame
+from edge_runtime.frames import Frame, Gap, GapKind
 
 FPS = 10
+PAUSE = Gap(GapKind.PAUSE, "a pause")
 
 
 def clip_of(count: int, height: int = 40, width: int = 60) -> list[Frame]:
@@ -17,7 +18,7 @@ def clip_of(count: int, height: int = 40, width: int = 60) -> list[Frame]:
 
 
 def with_gaps(frames: list[Frame], *starts: int) -> list[Frame]:
-    return [replace(frame, gap="a pause") if frame.index in starts else frame for frame in frames]
+    return [replace(frame, gap=PAUSE) if frame.index in starts else frame for frame in frames]
 
 
 def changed_of(count: int, seed: int) -> list[Frame]:

@@ -15,13 +15,15 @@ from edge_runtime import Bundle, Detector, open_source
 from edge_runtime.bundle.manifest_file import encode_manifest, parse_manifest
 from edge_runtime.errors import ConfigError
 from edge_runtime.evaluation.scoring import open_evaluation_stream, score_frames
-from edge_runtime.frames import Frame
+from edge_runtime.frames import Frame, Gap, GapKind
 from edge_runtime.run.alarms import count_alarms
 from edge_runtime.run.pipeline import Pipeline
 from edge_runtime.score import Score
 from tests.kit.drawn_footage import draw
 from tests.kit.scores import make_score
 from tests.kit.timed_video import every, write_timed_video
+
+pytestmark = pytest.mark.slow
 
 Toy = Callable[[str], Bundle]
 NORMAL = "synthetic:?clips=2&seed=50&frames=100&anomalies=off&width=64&height=48&fps=10"
@@ -113,12 +115,12 @@ def test_clips_of_a_place_are_read_whole() -> None:
     clips = find_clips(NORMAL)
     assert [clip.name for clip in clips] == ["synthetic-00", "synthetic-01"]
     frames = list(read_frames(clips[0], 10.0))
-    assert len(frames) == 100 and frames[0].gap == "start" and frames[1].time_s == 0.1
+    assert len(frames) == 100 and frames[0].gap == Gap(GapKind.START, "start") and frames[1].time_s == 0.1
 
 
 def test_a_part_of_a_clip_counts_from_its_own_first_frame() -> None:
     frames = list(read_frames(NormalClip("part", find_clips(NORMAL)[0].uri, start=10, stop=13), 10.0))
-    assert [(frame.index, frame.gap) for frame in frames] == [(0, "start"), (1, None), (2, None)]
+    assert [(frame.index, frame.gap and frame.gap.text) for frame in frames] == [(0, "start"), (1, None), (2, None)]
     whole = list(read_frames(find_clips(NORMAL)[0], 10.0))
     assert np.array_equal(frames[0].image, whole[10].image)
 
@@ -158,7 +160,7 @@ def test_a_mixture_adds_up_what_each_part_says() -> None:
 
 def test_a_calibrated_bundle_is_valid_and_holds_what_it_was_calibrated_for(toy: Toy) -> None:
     bundle = toy("one_pool")
-    settings = CalibrationSettings(pseudo_rounds=1)
+    settings = CalibrationSettings(pseudo_rounds=1, quantities=("local_error",))
     manifest = calibrate(bundle, find_clips(NORMAL), settings)
     assert parse_manifest(encode_manifest(manifest), "calibrated") == manifest
     precision = manifest.precisions["fp32"]
@@ -189,7 +191,7 @@ def test_footage_with_pauses_is_measured_as_the_runtime_will_score_it(toy: Toy, 
     times_s = every(0.1, 70) + every(0.1, 3, start_s=30) + every(0.1, 40, start_s=60) + every(0.1, 40, start_s=90)
     video = write_timed_video(tmp_path / "gate.mp4", draw(153), times_s)
     bundle = toy("one_pool")
-    settings = CalibrationSettings(pseudo_rounds=1, smoothing_s=(1.0,))
+    settings = CalibrationSettings(pseudo_rounds=1, smoothing_s=(1.0,), quantities=("local_error",))
     calibrated = replace(bundle, manifest=calibrate(bundle, find_clips(str(video)), settings))
     precision = calibrated.manifest.precisions["fp32"]
 

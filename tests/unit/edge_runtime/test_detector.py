@@ -13,12 +13,13 @@ from onnx import numpy_helper
 from edge_runtime import Bundle, Detector
 from edge_runtime.bundle.manifest import Manifest
 from edge_runtime.errors import BackendError, BackendUnavailable, ConfigError, ManifestError, ShapeError
-from edge_runtime.frames import Frame
+from edge_runtime.frames import Frame, Gap, GapKind
 from edge_runtime.score import Score
 from edge_runtime.stream import Stream
 from tests.kit.changed_bundles import rewrite_manifest, with_gate
 
 Toy = Callable[[str], Bundle]
+NEXT_CLIP = Gap(GapKind.NEXT_CLIP, "next clip after 1")
 TOYS = ("one_pool", "two_banks", "three_pools")
 SPANS = {"one_pool": 5, "two_banks": 4, "three_pools": 3}
 LAGS = {"one_pool": 0, "two_banks": 1, "three_pools": 0}  # frames by which the target lies before the newest
@@ -30,7 +31,7 @@ def frames_of(count: int, seed: int = 0, **changes: object) -> list[Frame]:
 
 
 def run(detector: Detector, stream: Stream, frames: Sequence[Frame]) -> list[Score | None]:
-    return [detector.step([(stream, frame)])[0] for frame in frames]
+    return [detector.step([(stream, frame)])[0].score for frame in frames]
 
 
 def without_times(score: Score | None) -> Score | None:
@@ -62,11 +63,40 @@ def test_the_latency_is_told_by_stage(name: str, toy: Toy) -> None:
     assert latency.total >= latency.preprocess + latency.encoder + latency.memory + latency.decoder - 1e-6
 
 
-def test_every_pool_has_a_distance_and_the_first_is_the_main_one(toy: Toy) -> None:
+def test_every_pool_has_a_distance_and_their_mean_is_the_query_distance(toy: Toy) -> None:
     detector = Detector.open(toy("three_pools"))
     score = run(detector, detector.open_stream(), frames_of(3))[-1]
-    assert score is not None and score.query_distance is not None and score.query_distance > 0
-    assert set(score.extra) == {"query_distance/level_2", "query_distance/level_3", "drift"}
+    assert score is not None and list(score.distances) == ["level_1", "level_2", "level_3"]
+    assert min(score.distances.values()) > 0
+    assert score.query_distance == pytest.approx(sum(score.distances.values()) / 3)
+
+
+@pytest.mark.parametrize(("quantity", "mixture"), [("query_distance", None), ("mixture", {"local_error": 2.0, "query_distance": 0.5})])
+def test_the_score_may_be_made_of_the_mean_distance(quantity: str, mixture: dict[str, float] | None, toy: Toy) -> None:
+    bundle = toy("three_pools")
+    precision = bundle.manifest.precisions["fp32"]
+    scale = replace(precision.score_scale, quantity=quantity, mixture=mixture, smoothing_frames=1)
+    precisions = {"fp32": replace(precision, score_scale=scale)}
+    detector = Detector.open(rewrite_manifest(bundle.path, replace(bundle.manifest, precisions=precisions)))
+    score = run(detector, detector.open_stream(), frames_of(3))[-1]
+    assert score is not None and score.query_distance is not None
+    value = score.query_distance if mixture is None else 2 * score.local_error + 0.5 * score.query_distance
+    assert score.score == pytest.approx(scale.score(value))
+
+
+@pytest.mark.parametrize("name", TOYS)
+def test_a_step_says_what_came_the_gap_before_it_and_what_was_scored(name: str, toy: Toy) -> None:
+    detector = Detector.open(toy(name))
+    stream, loop = detector.open_stream(), Gap(GapKind.LOOP, "loop")
+    frames = frames_of(9) + [replace(frame, gap=loop if i == 0 else None) for i, frame in enumerate(frames_of(9, seed=1))]
+    ahead = [detector.submit([(stream, frame)]) for frame in frames]  # all before the first is collected
+    steps = [step for submitted in ahead for step in detector.collect(submitted)]
+    assert [step.frame is frame for step, frame in zip(steps, frames, strict=True)] == [True] * 18
+    assert [step.gap for step in steps] == [None] * 9 + [loop] + [None] * 8
+    filling, lag = [None] * (SPANS[name] - 1), LAGS[name]
+    targets = [frames.index(step.target) if step.target else None for step in steps]
+    assert targets == [*filling, *range(SPANS[name] - 1 - lag, 9 - lag), *filling, *range(9 + SPANS[name] - 1 - lag, 18 - lag)]
+    assert [step.score and step.score.frame for step in steps] == [step.target and step.target.index for step in steps]
 
 
 @pytest.mark.parametrize(("name", "learns"), [("one_pool", True), ("two_banks", False), ("three_pools", True)])
@@ -96,7 +126,7 @@ def test_two_streams_in_one_batch_score_as_each_alone_bit_for_bit(name: str, toy
     left, right = frames_of(10, seed=1), frames_of(10, seed=2)
     alone = [run(detector, detector.open_stream("gate"), frames) for frames in (left, right)]
     streams = [detector.open_stream("gate"), detector.open_stream("gate")]
-    together = [detector.step(list(zip(streams, pair, strict=True))) for pair in zip(left, right, strict=True)]
+    together = [[step.score for step in detector.step(list(zip(streams, pair, strict=True)))] for pair in zip(left, right, strict=True)]
     for i in (0, 1):
         for got, wanted in zip([pair[i] for pair in together], alone[i], strict=True):
             assert without_times(got) == without_times(wanted)
@@ -110,7 +140,7 @@ def test_a_batch_may_hold_streams_whose_windows_are_not_full(toy: Toy) -> None:
     old, new = detector.open_stream("old"), detector.open_stream("new")
     frames = frames_of(5)
     run(detector, old, frames[:4])
-    first, second = detector.step([(new, frames[4]), (old, frames[4])])
+    first, second = [step.score for step in detector.step([(new, frames[4]), (old, frames[4])])]
     assert first is None and second is not None and second.stream == "old"
 
 
@@ -118,18 +148,21 @@ def test_an_empty_batch_has_no_scores(toy: Toy) -> None:
     assert Detector.open(toy("one_pool")).step([]) == []
 
 
-@pytest.mark.parametrize("gap", ["next clip", "size"])
-def test_after_a_gap_there_is_no_score_and_no_update_until_the_window_is_full_again(gap: str, toy: Toy) -> None:
+@pytest.mark.parametrize("kind", [GapKind.NEXT_CLIP, GapKind.SIZE])
+def test_after_a_gap_there_is_no_score_and_no_update_until_the_window_is_full_again(kind: GapKind, toy: Toy) -> None:
     detector = Detector.open(toy("one_pool"))
     stream = detector.open_stream()
     before, after = frames_of(6), frames_of(6, seed=1)
     run(detector, stream, before)
     learned = stream.bank.snapshot()
-    after = [replace(after[0], gap=gap), *after[1:]] if gap != "size" else [replace(f, image=f.image[:16].copy()) for f in after]
+    if kind is GapKind.SIZE:
+        after = [replace(frame, image=frame.image[:16].copy()) for frame in after]
+    else:
+        after[0] = replace(after[0], gap=Gap(kind, "next clip"))
     scores = run(detector, stream, after[:4])
     assert scores == [None] * 4
     assert np.array_equal(stream.bank.snapshot()["memory"], learned["memory"])
-    [score] = detector.step([(stream, after[4])])
+    [score] = run(detector, stream, after[4:5])
     assert score is not None and score.memory_updated
 
 
@@ -138,23 +171,23 @@ def test_after_a_gap_nothing_of_the_past_is_in_the_score(toy: Toy) -> None:
     stream = detector.open_stream("gate")
     clip = frames_of(7, seed=1)
     run(detector, stream, frames_of(7, seed=2))
-    after_gap = run(detector, stream, [replace(clip[0], gap="next clip"), *clip[1:]])
+    after_gap = run(detector, stream, [replace(clip[0], gap=NEXT_CLIP), *clip[1:]])
     fresh = run(detector, detector.open_stream("gate"), clip)
     assert [without_times(score) for score in after_gap] == [without_times(score) for score in fresh]
 
 
 @pytest.mark.parametrize("name", TOYS)
 def test_steps_submitted_ahead_score_as_one_by_one_also_across_a_gap(name: str, toy: Toy) -> None:
-    frames = frames_of(8) + [replace(frame, gap="next clip" if i == 0 else None) for i, frame in enumerate(frames_of(8, seed=1))]
+    frames = frames_of(8) + [replace(frame, gap=NEXT_CLIP if i == 0 else None) for i, frame in enumerate(frames_of(8, seed=1))]
     detector = Detector.open(toy(name))
     expected = run(detector, detector.open_stream(), frames)
     stream, scores, ahead = detector.open_stream(), [], []
     for frame in frames:
         ahead.append(detector.submit([(stream, frame)]))
         if len(ahead) == 3:
-            scores += detector.collect(ahead.pop(0))
+            scores += [step.score for step in detector.collect(ahead.pop(0))]
     for submitted in ahead:
-        scores += detector.collect(submitted)
+        scores += [step.score for step in detector.collect(submitted)]
     assert list(map(without_times, scores)) == list(map(without_times, expected))
 
 
@@ -183,7 +216,7 @@ def test_error_maps_come_only_when_they_are_asked_for(toy: Toy) -> None:
     without = run(detector, stream, frames[:5])[-1]
     assert without is not None and without.error_map is None
     detector.keeps_error_maps = True
-    [score] = detector.step([(stream, frames[5])])
+    [score] = run(detector, stream, frames[5:])
     assert score is not None and score.error_map is not None
     assert score.error_map.shape == (32, 32) and score.error_map.dtype == np.float32
     assert -10 * math.log10(score.error_map.mean()) == pytest.approx(score.psnr_db, abs=1e-4)
@@ -217,7 +250,7 @@ def test_a_precision_the_bundle_does_not_have_is_an_error(toy: Toy) -> None:
 def test_a_closed_detector_says_so_and_may_be_closed_again(toy: Toy) -> None:
     with Detector.open(toy("one_pool")) as detector:
         stream = detector.open_stream()
-        assert detector.step([(stream, frames_of(1)[0])]) == [None]
+        assert run(detector, stream, frames_of(1)) == [None]
     detector.close()
     with pytest.raises(BackendError, match=r"expected an open detector, it was closed\. Open a new one\."):
         detector.step([(stream, frames_of(2)[1])])

@@ -384,7 +384,7 @@ def _scores(detector: Detector) -> list[list[Any]]:
     for at in range(7):
         frames = [Frame(rng.integers(0, 256, (20, 24, 3), np.uint8), at, at / 10, at / 10, stream.name) for stream in streams]
         steps.append(detector.step(list(zip(streams, frames, strict=True))))
-    return [[_facts(score) for score in scores] for scores in steps]
+    return [[_facts(step.score) for step in of_cameras] for of_cameras in steps]
 
 
 def _facts(score: Score | None) -> Any:

@@ -23,12 +23,15 @@ from export import __main__ as export_command
 from export import fast_convolutions
 from export.bundle import BundleSettings, Run, load_run, make_bundle
 from export.bundle_folder import remove_killed_exports, work_folder
-from export.parity import TOLERANCES, check_parity, parity
+from export.parity import check_parity, parity
+from export.tolerances import PARITY
 from tests.kit.commands import command_line, environment, error_of, run_module
 from tests.kit.one_thread import one_thread
 from train.config import MemoryConfig, ModelConfig, OptimiserConfig, TrainConfig
 from train.data import CALIBRATION_S
 from train.loop import train
+
+pytestmark = pytest.mark.trains
 
 __all__ = ["one_thread"]  # a fixture holds where its name stands
 
@@ -136,7 +139,7 @@ def test_parity_is_recorded_and_small(original: Bundle) -> None:
     for name, precision in original.manifest.precisions.items():
         tensors = [tensor.name for graph in (precision.encoder, precision.decoder) for tensor in graph.outputs]
         assert set(precision.parity) == set(tensors)
-        assert precision.parity["prediction"] <= TOLERANCES[name]
+        assert precision.parity["prediction"] <= PARITY[name]
     assert max(original.manifest.precisions["fp32"].parity.values()) <= 1e-4
 
 
@@ -147,7 +150,7 @@ def test_a_wide_network_gets_fast_graphs_that_say_what_the_model_says(wide: Run,
     assert (fp32.fast.encoder.file, fp32.fast.decoder.file) == ("encoder.fp32-fast.onnx", "decoder.fp32-fast.onnx")
     assert made.read(fp32.fast.encoder) and made.read(fp32.fast.decoder)
     assert set(fp32.fast.parity) == set(fp32.parity) and fp32.fast.parity != fp32.parity
-    assert 0 < fp32.fast.parity["prediction"] <= TOLERANCES["fp32"]
+    assert 0 < fp32.fast.parity["prediction"] <= PARITY["fp32"]
     plain = replace(made, manifest=replace(made.manifest, precisions={"fp32": replace(fp32, fast=None)}))
     scored, wanted = (_score(Detector.open(form, device="cpu")) for form in (made, plain))
     assert [score.psnr_db for score in scored] == pytest.approx([score.psnr_db for score in wanted], abs=1e-3)
@@ -214,7 +217,7 @@ def test_fp16_scores_like_fp32(original: Bundle) -> None:
 def test_the_detector_learns_with_the_exported_memory(original: Bundle) -> None:
     scores = _score(Detector.open(original))
     assert any(score.memory_updated for score in scores)
-    assert scores[-1].extra["drift"] > 0
+    assert scores[-1].memory.drift > 0
     assert all(score.query_distance is not None and score.query_distance > 0 for score in scores)
 
 
@@ -365,7 +368,7 @@ def test_a_model_without_memory_works_end_to_end(without_memory: Bundle) -> None
     assert safetensors.numpy.load(without_memory.read(without_memory.manifest.memory)) == {}
     scores = _score(Detector.open(without_memory))
     assert len(scores) == 26
-    assert all(score.query_distance is None and not score.memory_updated and not score.extra for score in scores)
+    assert all(score.query_distance is None and score.memory is None and not score.memory_updated for score in scores)
     assert all(score.psnr_db > 0 for score in scores)
 
 
@@ -412,7 +415,7 @@ def _trained(config: TrainConfig, frames: int, out: Path) -> Run:
 def _score(detector: Detector) -> list[Score]:
     """Thirty frames of a seed that training has not seen: four of them fill the window."""
     stream = detector.open_stream()
-    scored = [detector.step([(stream, frame)])[0] for frame in open_source(SCENE + "frames=30&seed=9")]
+    scored = [detector.step([(stream, frame)])[0].score for frame in open_source(SCENE + "frames=30&seed=9")]
     return [score for score in scored if score is not None]
 
 

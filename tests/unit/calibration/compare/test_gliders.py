@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from calibration.compare.gliders import CutOut, add_gliders, brisk_speed, cut_out_movers
-from edge_runtime.frames import Frame
+from edge_runtime.frames import Frame, Gap, GapKind
 
 FPS = 10
 HEIGHT, WIDTH = 120, 200
+PAUSE = Gap(GapKind.PAUSE, "a pause")
 
 
 def walker_clip(count: int = 80, speed: int = 2) -> list[Frame]:
@@ -58,7 +59,7 @@ def test_speed_is_in_pixels_a_frame(speed: int) -> None:
 def test_a_step_over_a_gap_is_no_speed() -> None:
     frames = walker_clip()
     across = {11, 31, 51, 71}  # half of the steps that are looked at
-    clip = [replace(frames[(i + 4) % 80], index=i, gap="a pause") if i in across else frame for i, frame in enumerate(frames)]
+    clip = [replace(frames[(i + 4) % 80], index=i, gap=PAUSE) if i in across else frame for i, frame in enumerate(frames)]
     assert brisk_speed(clip) == pytest.approx(2, rel=0.1)
 
 
@@ -101,7 +102,7 @@ def test_also_in_a_short_clip_something_glides(count: int) -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_nothing_glides_through_a_gap_and_each_stretch_with_room_has_its_own(seed: int) -> None:
     starts = {60, 80, 140}
-    frames = [replace(frame, gap="a pause") if frame.index in starts else frame for frame in still_clip(200)]
+    frames = [replace(frame, gap=PAUSE) if frame.index in starts else frame for frame in still_clip(200)]
     changed = add_gliders(frames, [white_square()], (2, 3), FPS, np.random.default_rng(seed))
     assert [frame.index for frame in changed] == list(range(200))
     for start, stop, has_room in ((0, 60, True), (60, 80, False), (80, 140, True), (140, 200, True)):

@@ -94,7 +94,7 @@ def windows_of(bundle: Bundle, footage: Path) -> Iterator[dict[str, np.ndarray]]
     """`clip` and `target` of every full window."""
     stream = HostDevice().open_stream(bundle, "reference", smoothing_frames=1)
     for frame in open_source(str(footage), fps=bundle.manifest.fps):
-        if stream.push(frame):
+        if stream.push(frame).target is not None:
             yield dict(stream.ring.view(stream.window.start))
 
 

@@ -6,6 +6,7 @@ import pytest
 from edge_runtime.errors import ConfigError, ShapeError
 from edge_runtime.run.alarms import Alarm, AlarmTracker, count_alarms, find_alarms
 from edge_runtime.score import Event, Score
+from tests.kit.scores import make_score
 
 
 def test_an_alarm_starts_at_the_first_frame_that_reaches_the_threshold() -> None:
@@ -112,17 +113,4 @@ def _track(scores: list[float], threshold: float, hold_s: float = 2.0) -> list[E
 
 
 def _score(frame: int, score: float, time_s: float | None = None) -> Score:
-    return Score(
-        stream="gate",
-        frame=frame,
-        time_s=float(frame) if time_s is None else time_s,
-        wall_time_s=1000.0 + frame,
-        score=float(score),
-        threshold=3.0,
-        is_anomalous=score >= 3,
-        psnr_db=30.0,
-        local_error=0.0,
-        query_distance=None,
-        regular_score=0.0,
-        memory_updated=False,
-    )
+    return make_score(frame, float(score), time_s=float(frame) if time_s is None else time_s, wall_time_s=1000.0 + frame)

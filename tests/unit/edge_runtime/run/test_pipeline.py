@@ -13,11 +13,11 @@ import pytest
 
 from edge_runtime import Bundle, Detector, open_source
 from edge_runtime.errors import SinkError, SourceError
-from edge_runtime.frames import Frame
+from edge_runtime.frames import Frame, Gap, GapKind
 from edge_runtime.run.pipeline import Pipeline
 from edge_runtime.run.state import StateStore
 from edge_runtime.run.summary import Progress
-from edge_runtime.score import Event, Score
+from edge_runtime.score import Event, EventKind, Score, Step
 from edge_runtime.sources import BREAKING_EVENTS, SourceHealth
 from edge_runtime.stream import Stream
 from tests.kit.changed_bundles import rewrite_manifest
@@ -33,16 +33,16 @@ class Notebook:
         self.scores: list[Score] = []
         self.events: list[Event] = []
 
-    def write_frame(self, frame: Frame, score: Score | None, error_map: np.ndarray | None) -> None:
-        if score is None:
-            self.lines.append(f"frame {frame.index}")
+    def write_step(self, step: Step) -> None:
+        if step.target is None or step.score is None:
+            self.lines.append(f"frame {step.frame.index}")
         else:
-            assert frame.index == score.frame and error_map is score.error_map
-            self.lines.append(f"scored {frame.index}")
-            self.scores.append(score)
+            assert step.target.index == step.score.frame
+            self.lines.append(f"scored {step.target.index}")
+            self.scores.append(step.score)
 
     def write_event(self, event: Event) -> None:
-        self.lines.append(event.event)
+        self.lines.append(event.event.value)
         self.events.append(event)
 
     def close(self) -> None:
@@ -103,7 +103,7 @@ def test_the_summary_counts_what_happened(toy: Toy, tmp_path: Path) -> None:
     assert (summary.frames, summary.scored, summary.alarms, summary.updates, summary.gaps) == (13, 5, 2, 5, 1)
     assert (summary.bundle, summary.backend, summary.device, summary.precision) == ("one_pool", "onnxruntime", "cpu", "fp32")
     assert summary.ended_by == "end of source" and summary.fps > 0 and not summary.memory_frozen
-    assert summary.drift == notebook.scores[-1].extra["drift"] > 0
+    assert summary.drift == notebook.scores[-1].memory.drift > 0
     assert summary.latency_ms is not None and 0 < summary.latency_ms.p50 <= summary.latency_ms.p95 <= summary.latency_ms.p99
     assert sum(score.memory_updated for score in notebook.scores) == 5
 
@@ -164,7 +164,7 @@ class ThatBreaks:
 
     uri, stream, fps, frame_count, is_live = "scene", "gate", 10.0, None, True
 
-    def __init__(self, what: str, frames: int) -> None:
+    def __init__(self, what: EventKind, frames: int) -> None:
         scene = open_source(f"synthetic:?frames={frames}&width=32&height=32&fps=10")
         self._items: list[Frame | Event] = [*scene, Event(what, "gate", frames, frames / 10, 1e9)]
 
@@ -182,21 +182,21 @@ class ThatBreaks:
 
 
 @pytest.mark.parametrize("what", BREAKING_EVENTS)
-def test_an_alarm_does_not_wait_for_a_camera_that_shows_nothing(what: str, toy: Toy) -> None:
+def test_an_alarm_does_not_wait_for_a_camera_that_shows_nothing(what: EventKind, toy: Toy) -> None:
     notes = Notebook()
     detector = Detector.open(toy("one_pool"), threshold=-1.0)
     source = ThatBreaks(what, 8)
     stream = detector.open_stream("gate")
-    pipeline = Pipeline(detector, source, [notes], stream, on_round=lambda: what in notes.lines and pipeline.stop())
+    pipeline = Pipeline(detector, source, [notes], stream, on_round=lambda: what.value in notes.lines and pipeline.stop())
     pipeline.run()
-    assert notes.lines[-3:] == ["alarm_end", what, "closed"]
+    assert notes.lines[-3:] == ["alarm_end", what.value, "closed"]
 
 
-@pytest.mark.parametrize(("gap", "alarms"), [("damaged pictures", 1), ("reconnect after 3.0 s", 2)])
-def test_an_alarm_outlasts_damaged_pictures_and_no_other_gap(gap: str, alarms: int, toy: Toy) -> None:
+@pytest.mark.parametrize(("kind", "alarms"), [(kind, 1 if kind is GapKind.DAMAGED else 2) for kind in GapKind])
+def test_an_alarm_outlasts_damaged_pictures_and_no_other_gap(kind: GapKind, alarms: int, toy: Toy) -> None:
     notes = Notebook()
-    source = ThatBreaks("source_lost", 16)
-    source._items[8] = replace(source._items[8], gap=gap)  # type: ignore[arg-type]
+    source = ThatBreaks(EventKind.SOURCE_LOST, 16)
+    source._items[8] = replace(source._items[8], gap=Gap(kind, "of some kind"))  # type: ignore[arg-type]
     detector = Detector.open(toy("one_pool"), threshold=-1.0)
     pipeline = Pipeline(
         detector, source, [notes], detector.open_stream("gate"), on_round=lambda: "source_lost" in notes.lines and pipeline.stop()

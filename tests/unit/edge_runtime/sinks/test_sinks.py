@@ -17,12 +17,13 @@ import pytest
 from edge_runtime.commands.output_flags import check_output_flags
 from edge_runtime.errors import BackendUnavailable, ConfigError, SinkError
 from edge_runtime.files import remove_leftovers
-from edge_runtime.frames import Frame
-from edge_runtime.score import Event, Latency, Score
+from edge_runtime.frames import Frame, Gap, GapKind
+from edge_runtime.score import Event, EventKind, Latency, Score, Step
 from edge_runtime.sinks import Sink
 from edge_runtime.sinks.tables.jsonl import JsonLinesSink, read_scores
 from edge_runtime.sinks.tables.timeline import draw_timeline
 from edge_runtime.sinks.video.annotated_video import AnnotatedVideoSink
+from tests.kit.scores import make_score, make_step
 
 KEYS = [
     *("stream", "frame", "time_s", "wall_time_s", "score", "threshold", "is_anomalous", "psnr_db", "local_error"),
@@ -31,13 +32,8 @@ KEYS = [
 STAGES = ["grab", "preprocess", "encoder", "memory", "decoder", "sinks", "total"]
 
 
-def score_of(index: int, value: float = 1.0, **changes: Any) -> Score:
-    score = Score("gate", index, index / 25, 1e9 + index / 25, value, 3.0, value >= 3, 27.5, 0.01, 0.02, 0.03, True)
-    return replace(score, **changes)
-
-
 def event_of(kind: str, index: int, **detail: float | int | str) -> Event:
-    return Event(kind, "gate", index, index / 25, 1e9 + index / 25, detail)
+    return Event(EventKind(kind), "gate", index, index / 25, 1e9 + index / 25, detail)
 
 
 def frame_of(index: int, height: int = 48, width: int = 64, grey: int = 128) -> Frame:
@@ -53,27 +49,30 @@ def written(path: Path, *results: Score | Event | None) -> list[dict[str, Any]]:
         if isinstance(result, Event):
             sink.write_event(result)
         else:
-            sink.write_frame(frame_of(0), result, None)
+            sink.write_step(make_step(result))
     sink.close()
     return [json.loads(line, parse_constant=pytest.fail) for line in path.read_text().splitlines()]
 
 
 def test_a_scored_frame_has_exactly_the_promised_keys(tmp_path: Path) -> None:
-    (row,) = written(tmp_path / "scores.jsonl", score_of(7, latency_ms=Latency(1, 2, 3, 4, 5, 6, 21)))
-    assert list(row) == KEYS
+    (row,) = written(tmp_path / "scores.jsonl", make_score(7, latency_ms=Latency(1, 2, 3, 4, 5, 6, 21)))
+    assert list(row) == [*KEYS, "extra"] and row["extra"] == {"drift": 0.5}
     assert row["latency_ms"] == dict(zip(STAGES, (1, 2, 3, 4, 5, 6, 21), strict=True))
     assert (row["stream"], row["frame"], row["time_s"], row["memory_updated"]) == ("gate", 7, 0.28, True)
 
 
 def test_truth_and_extra_are_written_only_where_there_are_any(tmp_path: Path) -> None:
-    known, more = written(tmp_path / "scores.jsonl", score_of(0, truth=False), score_of(1, extra={"distance_motion": 0.5}))
+    known, more = written(
+        tmp_path / "scores.jsonl", make_score(query_distance=None, truth=False), make_score(distances={"motion": 0.5, "shape": 0.25})
+    )
     assert set(known) - set(KEYS) == {"truth"} and known["truth"] is False
-    assert set(more) - set(KEYS) == {"extra"} and more["extra"] == {"distance_motion": 0.5}
+    assert set(more) - set(KEYS) == {"extra"} and more["query_distance"] == 0.375
+    assert more["extra"] == {"query_distance/motion": 0.5, "query_distance/shape": 0.25, "drift": 0.5}
 
 
 def test_a_model_without_memory_has_a_null_distance(tmp_path: Path) -> None:
-    (row,) = written(tmp_path / "scores.jsonl", score_of(0, query_distance=None))
-    assert row["query_distance"] is None
+    (row,) = written(tmp_path / "scores.jsonl", make_score(0, query_distance=None))
+    assert (row["query_distance"], row["memory_updated"]) == (None, False)
 
 
 def test_an_event_line_carries_its_details_beside_the_others(tmp_path: Path) -> None:
@@ -95,15 +94,15 @@ def test_frames_without_a_score_are_not_written(tmp_path: Path) -> None:
 def test_numpy_numbers_are_written_and_what_is_not_a_number_becomes_null(tmp_path: Path) -> None:
     (row,) = written(
         tmp_path / "scores.jsonl",
-        score_of(0, psnr_db=np.float32(27.5), local_error=np.float64("nan"), score=float("inf")),
+        make_score(0, psnr_db=np.float32(27.5), local_error=np.float64("nan"), score=float("inf")),
     )
     assert (row["psnr_db"], row["local_error"], row["score"]) == (27.5, None, None)
 
 
 def test_a_new_run_starts_a_fresh_file(tmp_path: Path) -> None:
     path = tmp_path / "scores.jsonl"
-    written(path, score_of(0), score_of(1))
-    assert [row["frame"] for row in written(path, score_of(9))] == [9]
+    written(path, make_score(0), make_score(1))
+    assert [row["frame"] for row in written(path, make_score(9))] == [9]
 
 
 def test_a_killed_run_leaves_whole_lines(tmp_path: Path) -> None:
@@ -111,11 +110,11 @@ def test_a_killed_run_leaves_whole_lines(tmp_path: Path) -> None:
     program = f"""
 import os, signal
 from pathlib import Path
-from edge_runtime.score import Event
+from edge_runtime.score import Event, EventKind
 from edge_runtime.sinks.tables.jsonl import JsonLinesSink
 sink = JsonLinesSink(Path({str(path)!r}))
 for index in range(100):
-    sink.write_event(Event("gap", "gate", index, 0.0, 0.0))
+    sink.write_event(Event(EventKind.GAP, "gate", index, 0.0, 0.0))
 os.kill(os.getpid(), signal.SIGKILL)
 """
     root = Path(__file__).parents[4]
@@ -126,7 +125,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 def test_a_cut_last_line_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "scores.jsonl"
-    written(path, score_of(0), score_of(1))
+    written(path, make_score(0), make_score(1))
     path.write_bytes(path.read_bytes()[:-20])
     assert [row["frame"] for row in read_scores(path)] == [0]
 
@@ -147,7 +146,7 @@ def test_a_missing_folder_is_a_sink_error(tmp_path: Path) -> None:
 def test_a_full_disk_is_a_sink_error() -> None:
     sink = JsonLinesSink(Path("/dev/full"))
     with pytest.raises(SinkError, match="Free space"):
-        sink.write_frame(frame_of(0), score_of(0), None)
+        sink.write_step(make_step(make_score(0)))
     sink.close()
 
 
@@ -155,16 +154,16 @@ def test_a_line_of_which_only_a_part_finds_room_is_dropped_with_the_systems_reas
     path = tmp_path / "scores.jsonl"
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     sink = JsonLinesSink(path)
-    sink.write_frame(frame_of(0), score_of(0), None)
+    sink.write_step(make_step(make_score(0)))
     length = path.stat().st_size
     resource.setrlimit(resource.RLIMIT_FSIZE, (length + 100, limits[1]))  # a file may grow so far, as on a disk that fills
     try:
         with pytest.raises(SinkError, match="got 'File too large'"):
-            sink.write_frame(frame_of(1), score_of(1), None)
+            sink.write_step(make_step(make_score(1)))
         assert path.stat().st_size == length
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    sink.write_frame(frame_of(2), score_of(2), None)
+    sink.write_step(make_step(make_score(2)))
     sink.close()
     assert [row["frame"] for row in read_scores(path)] == [0, 2]
 
@@ -180,8 +179,8 @@ def av() -> Any:
 def film(path: Path, frames: list[Frame], scores: list[Score | None] | None = None, error: float = 0.0) -> None:
     sink: Sink = AnnotatedVideoSink(path, fps=25)
     for position, frame in enumerate(frames):
-        score = scores[position] if scores else score_of(frame.index)
-        sink.write_frame(frame, score, None if score is None else np.full((16, 16), error, np.float32))
+        score = scores[position] if scores else make_score(frame.index)
+        sink.write_step(make_step(score and replace(score, error_map=np.full((16, 16), error, np.float32)), frame))
     sink.close()
 
 
@@ -192,7 +191,7 @@ def pictures(av: Any, path: Path) -> list[np.ndarray]:
 
 def test_the_video_is_what_a_browser_plays(av: Any, tmp_path: Path) -> None:
     path = tmp_path / "annotated.mp4"
-    film(path, [frame_of(index) for index in range(12)], [None] * 4 + [score_of(index) for index in range(4, 12)])
+    film(path, [frame_of(index) for index in range(12)], [None] * 4 + [make_score(index) for index in range(4, 12)])
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
@@ -220,7 +219,7 @@ def test_later_sizes_follow_the_first(av: Any, tmp_path: Path) -> None:
 
 
 def test_an_alarm_has_a_red_border_and_a_normal_frame_none(av: Any, tmp_path: Path) -> None:
-    film(tmp_path / "annotated.mp4", [frame_of(0), frame_of(1)], [score_of(0, 1.0), score_of(1, 5.0)])
+    film(tmp_path / "annotated.mp4", [frame_of(0), frame_of(1)], [make_score(0, 1.0), make_score(1, 5.0)])
     quiet, alarm = pictures(av, tmp_path / "annotated.mp4")
     blue, green, red = alarm[200, 1].astype(int)
     assert red > 180 and green < 110 and blue < 110
@@ -235,19 +234,29 @@ def test_the_heat_rises_with_the_error_and_leaves_quiet_frames_clear(av: Any, tm
     assert loud[2] - none[2] > 40  # redder
 
 
-def test_frames_that_were_already_shown_are_not_shown_again(av: Any, tmp_path: Path) -> None:
-    filling: list[Score | None] = [None] * 16
-    frames = [frame_of(index) for index in [*range(16), *range(8, 20)]]
-    film(tmp_path / "annotated.mp4", frames, filling + [score_of(index) for index in range(8, 20)])
-    assert len(pictures(av, tmp_path / "annotated.mp4")) == 20
+def test_every_frame_is_shown_once_with_its_own_score_where_it_has_one(av: Any, tmp_path: Path) -> None:
+    frames = [frame_of(index, grey=40 + 5 * index) for index in range(20)]
+    sink = AnnotatedVideoSink(tmp_path / "annotated.mp4", fps=25)
+    for index, frame in enumerate(frames):
+        first, target = 12 * (index >= 12), index - 3  # a gap before frame 12; a window of five frames, the second is scored
+        gap = Gap(GapKind.LOOP, "loop") if index == 12 else None
+        error_map = np.full((16, 16), 0.3**2 if target == 5 else 0.0, np.float32)
+        score = make_score(target, 5.0 if target in (7, 8) else 1.0, error_map=error_map)
+        sink.write_step(Step(frame, gap, frames[target], score) if target > first else Step(frame, gap))
+    sink.close()
+    shown = pictures(av, tmp_path / "annotated.mp4")
+    blues = [float(picture[200, 256, 0]) for picture in shown]
+    assert [index for index, picture in enumerate(shown) if picture[200, 256, 2] > blues[index] + 20] == [5]  # its heat is red
+    assert np.abs(np.delete(blues, 5) - np.delete(40 + 5 * np.arange(20), 5)).max() < 3
+    assert [index for index, picture in enumerate(shown) if picture[200, 1, 2] > 180] == [7, 8]  # their border is red
 
 
 def test_a_video_that_is_being_written_is_no_leftover(av: Any, tmp_path: Path) -> None:
     path = tmp_path / "annotated.mp4"
     sink = AnnotatedVideoSink(path, fps=25)
-    sink.write_frame(frame_of(0), None, None)
+    sink.write_step(make_step(make_score(0), frame_of(0)))
     remove_leftovers(path)
-    sink.write_frame(frame_of(1), None, None)
+    sink.write_step(make_step(make_score(1), frame_of(1)))
     remove_leftovers(path)
     sink.close()
     assert len(pictures(av, path)) == 2
@@ -257,7 +266,7 @@ def test_a_video_that_is_being_written_is_no_leftover(av: Any, tmp_path: Path) -
 def test_the_video_has_no_name_before_it_is_complete(av: Any, tmp_path: Path) -> None:
     path = tmp_path / "annotated.mp4"
     sink = AnnotatedVideoSink(path, fps=25)
-    sink.write_frame(frame_of(0), score_of(0), np.zeros((16, 16), np.float32))
+    sink.write_step(make_step(make_score(error_map=np.zeros((16, 16), np.float32))))
     assert not path.exists()
     sink.close()
     assert path.exists()
@@ -271,7 +280,7 @@ def test_without_frames_there_is_no_video(av: Any, tmp_path: Path) -> None:
 def test_a_video_in_a_missing_folder_is_a_sink_error_and_closes(av: Any, tmp_path: Path) -> None:
     sink = AnnotatedVideoSink(tmp_path / "nowhere" / "annotated.mp4", fps=25)
     with pytest.raises(SinkError, match="Make the folder"):
-        sink.write_frame(frame_of(0), None, None)
+        sink.write_step(make_step(make_score()))
     sink.close()
 
 
@@ -309,7 +318,7 @@ def matplotlib() -> Any:
 
 
 def test_a_timeline_shows_a_run_with_alarm_gap_and_truth(matplotlib: Any, tmp_path: Path) -> None:
-    scores: list[Score | Event] = [score_of(index, 4.0 if 40 <= index < 60 else 1.0, truth=index > 45) for index in range(100)]
+    scores: list[Score | Event] = [make_score(index, 4.0 if 40 <= index < 60 else 1.0, truth=index > 45) for index in range(100)]
     scores[60:60] = [event_of("alarm_end", 60, peak_score=4.0), event_of("gap", 60, reason="reconnect")]
     scores.insert(40, event_of("alarm_start", 40))
     written(tmp_path / "scores.jsonl", *scores)
@@ -320,13 +329,13 @@ def test_a_timeline_shows_a_run_with_alarm_gap_and_truth(matplotlib: Any, tmp_pa
 
 @pytest.mark.parametrize("scored", [0, 1])
 def test_a_timeline_of_next_to_nothing_is_drawn_too(matplotlib: Any, tmp_path: Path, scored: int) -> None:
-    written(tmp_path / "scores.jsonl", event_of("gap", 0, reason="start"), *[score_of(0)] * scored)
+    written(tmp_path / "scores.jsonl", event_of("gap", 0, reason="start"), *[make_score(0)] * scored)
     draw_timeline(tmp_path / "scores.jsonl", tmp_path / "timeline.png")
     assert png_size(tmp_path / "timeline.png") == (1200, 400)
 
 
 def test_a_timeline_has_a_row_for_each_stream(matplotlib: Any, tmp_path: Path) -> None:
-    written(tmp_path / "scores.jsonl", *(score_of(i, stream=("gate", "yard")[i % 2]) for i in range(10)))
+    written(tmp_path / "scores.jsonl", *(make_score(i, stream=("gate", "yard")[i % 2]) for i in range(10)))
     draw_timeline(tmp_path / "scores.jsonl", tmp_path / "timeline.png")
     assert png_size(tmp_path / "timeline.png") == (1200, 800)
 
@@ -362,7 +371,7 @@ def test_an_alarm_of_one_frame_is_marked_on_whichever_side_of_its_score_the_even
 
 
 def test_a_timeline_in_a_missing_folder_is_a_sink_error(matplotlib: Any, tmp_path: Path) -> None:
-    written(tmp_path / "scores.jsonl", score_of(0))
+    written(tmp_path / "scores.jsonl", make_score(0))
     with pytest.raises(SinkError, match="Make the folder"):
         draw_timeline(tmp_path / "scores.jsonl", tmp_path / "nowhere" / "timeline.png")
 

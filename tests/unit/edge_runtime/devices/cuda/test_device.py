@@ -21,11 +21,12 @@ from edge_runtime.devices.cuda.frame_upload import FrameUpload
 from edge_runtime.errors import BackendError, BackendUnavailable, ShapeError
 from edge_runtime.frames import Frame
 from edge_runtime.run.state import StateStore
-from edge_runtime.score import Score
+from edge_runtime.score import Score, Step
 from edge_runtime.stream import Stream
 from tests.kit.changed_bundles import rewrite_manifest
 from tests.kit.cuda_driver.driver import ORDERS, StandIn
 from tests.kit.cuda_driver.graph import stand_in_detector
+from tests.kit.wording import raises
 
 pytestmark = pytest.mark.pycuda
 
@@ -47,7 +48,7 @@ def gated(bundle: Bundle, drift_limit: float = 2.0) -> Bundle:
     """With a gate that about half of the frames pass."""
     detector = Detector.open(bundle)
     stream = detector.open_stream()
-    scores = [score.regular_score for frame in frames_of(60) if (score := detector.step([(stream, frame)])[0])]
+    scores = [score.regular_score for frame in frames_of(60) if (score := detector.step([(stream, frame)])[0].score)]
     manifest = bundle.manifest
     return rewrite_manifest(
         bundle.path,
@@ -66,14 +67,18 @@ def run(detector: Detector, stream: Stream, frames: Sequence[Frame], in_flight: 
     for frame in frames:
         submitted.append(detector.submit([(stream, frame)]))
         if len(submitted) == in_flight:
-            scores += detector.collect(submitted.popleft())
+            scores += scores_of(detector.collect(submitted.popleft()))
     while submitted:
-        scores += detector.collect(submitted.popleft())
-    return [score for score in scores if score is not None]
+        scores += scores_of(detector.collect(submitted.popleft()))
+    return scores
+
+
+def scores_of(steps: Sequence[Step]) -> list[Score]:
+    return [step.score for step in steps if step.score is not None]
 
 
 def facts(scores: Sequence[Score]) -> np.ndarray:
-    rows = [(s.psnr_db, s.local_error, s.query_distance, s.regular_score, s.score, *s.extra.values()) for s in scores]
+    rows = [(s.psnr_db, s.local_error, s.regular_score, s.score, *s.distances.values(), s.memory.drift) for s in scores]
     return np.array(rows, np.float64)
 
 
@@ -142,8 +147,8 @@ def test_submitting_waits_for_nothing_and_collecting_waits_once(toy: Toy, stand_
         stand_in.clear()
         submitted = detector.submit([(stream, frame) for stream in streams])
         assert stand_in.count("synchronisations") == 0
-        scores = detector.collect(submitted)
-        assert stand_in.count("synchronisations") == (0 if scores[0] is None else 1)
+        scores = scores_of(detector.collect(submitted))
+        assert stand_in.count("synchronisations") == (1 if scores else 0)
 
 
 def test_many_groups_of_streams_in_flight_are_not_waited_for_either(toy: Toy, stand_in: StandIn, device: CudaDevice) -> None:
@@ -157,11 +162,10 @@ def test_many_groups_of_streams_in_flight_are_not_waited_for_either(toy: Toy, st
     submitted = [detector.submit([(stream, frame) for stream in streams]) for frame in frames[4:6]]
     assert stand_in.count("synchronisations") == 0
     wanted = run(host, host.open_stream(), frames[:6])[1:]
-    collected = [detector.collect(step) for step in submitted]
+    collected = [scores_of(detector.collect(step)) for step in submitted]
     del submitted  # and with it the marks
     for scores, want in zip(collected, wanted, strict=True):
-        for score in scores:
-            assert score is not None and are_alike([score], [want])
+        assert len(scores) == len(streams) and all(are_alike([score], [want]) for score in scores)
     stand_in.clear()
     for frame in frames[6:]:
         detector.step([(stream, frame) for stream in streams])
@@ -212,7 +216,7 @@ def test_a_stream_is_scored_the_same_alone_and_in_a_batch(toy: Toy, stand_in: St
     streams = [detector.open_stream(str(i)) for i in range(3)]
     steps = [detector.step(list(zip(streams, frames, strict=True))) for frames in zip(*films, strict=True)]
     for i, wanted in enumerate(alone):
-        got = [score for step in steps if (score := step[i]) is not None]
+        got = scores_of([step[i] for step in steps])
         assert_alike(got, wanted)
         assert [score.memory_updated for score in got] == [score.memory_updated for score in wanted]
 
@@ -238,8 +242,8 @@ def test_results_that_are_forgotten_cost_nothing(toy: Toy, stand_in: StandIn, de
         detector.submit([(stream, frame)])  # nobody collects it
     assert not {"pinned_allocations", "event_creations"} & stand_in.counts().keys()
     wanted = run(host, host.open_stream(), frames)
-    [score] = detector.step([(stream, frames[29])])
-    assert score is not None and np.allclose(facts([score])[0, :4], facts(wanted[-1:])[0, :4], rtol=2e-4, atol=2e-5)
+    [score] = scores_of(detector.step([(stream, frames[29])]))
+    assert np.allclose(facts([score])[0, :4], facts(wanted[-1:])[0, :4], rtol=2e-4, atol=2e-5)
 
 
 def test_results_that_are_collected_late_are_kept_until_then(toy: Toy, stand_in: StandIn, device: CudaDevice) -> None:
@@ -263,16 +267,16 @@ def test_freeze_and_unfreeze_hold_from_the_next_frame_also_with_one_in_flight(to
     run(detector, stream, frames[:5])
     pending = detector.submit([(stream, frames[5])])
     stream.bank.freeze()
-    [before] = detector.collect(pending)
-    assert before is not None and before.memory_updated
+    [before] = scores_of(detector.collect(pending))
+    assert before.memory_updated
     assert stream.bank.is_frozen
     pending = detector.submit([(stream, frames[6])])
     stream.bank.unfreeze()
-    [during] = detector.collect(pending)
-    assert during is not None and not during.memory_updated
+    [during] = scores_of(detector.collect(pending))
+    assert not during.memory_updated
     assert not stream.bank.is_frozen
-    [after] = detector.step([(stream, frames[7])])
-    assert after is not None and after.memory_updated
+    [after] = scores_of(detector.step([(stream, frames[7])]))
+    assert after.memory_updated
 
 
 def test_a_saved_state_goes_on_where_it_was(toy: Toy, tmp_path: Path, stand_in: StandIn, device: CudaDevice) -> None:
@@ -370,7 +374,7 @@ def test_closing_frees_everything_and_may_be_repeated(toy: Toy, stand_in: StandI
     device.close()
     assert stand_in.alive() == {} and stand_in.count("leaked") == 0
     for call in (lambda: detector.step([(stream, frames_of(9)[8])]), lambda: detector.collect(pending)):
-        with pytest.raises(BackendError, match="closed"):
+        with raises(BackendError, "closed"):
             call()
 
 
@@ -380,7 +384,7 @@ def test_a_detector_closes_its_device_and_may_be_used_in_a_with(toy: Toy, stand_
         run(detector, stream, frames_of(7))
     assert stand_in.alive() == {} and stand_in.count("leaked") == 0
     detector.close()
-    with pytest.raises(BackendError, match="expected an open detector, it was closed"):
+    with raises(BackendError, "closed"):
         detector.step([(stream, frames_of(8)[7])])
 
 
@@ -393,7 +397,7 @@ def test_another_thread_is_refused_and_told_so(toy: Toy, stand_in: StandIn, devi
     detector = stand_in_detector(stand_in, toy("one_pool"), device)
     stream = detector.open_stream()
     for action in (detector.open_stream, lambda: detector.step([(stream, BASE)]), device.close):
-        with pytest.raises(BackendError, match=r"in the thread that opened it, got thread 'worker_0'\. Open a detector in each thread"):
+        with raises(BackendError, "worker_0"):
             in_another_thread(action)
     run(detector, detector.open_stream(), frames_of(7))
 
@@ -402,7 +406,7 @@ def test_a_device_is_closed_when_its_thread_ends(stand_in: StandIn) -> None:
     devices: list[CudaDevice] = []
     in_another_thread(lambda: devices.append(CudaDevice()))
     assert stand_in.alive() == {} and stand_in.count("leaked") == 0
-    with pytest.raises(BackendError, match="closed"):
+    with raises(BackendError, "closed"):
         devices[0].mark()
 
 
@@ -422,10 +426,10 @@ def test_where_memory_is_full_results_and_pictures_keep_what_they_have(toy: Toy,
     run(detector, stream, frames_of(6))
     number, small, large = (device.upload(np.full(count, 3, np.float32)) for count in (1, 100, 1 << 16))
     stand_in.limit_memory(1)
-    with pytest.raises(BackendError, match="of host memory to pin"):
+    with raises(BackendError, "pin"):
         device.fetch([{"number": number, "map": large}])
     picture = frames_of(1, size=(600, 800))[0]
-    with pytest.raises(BackendError, match="of host memory to pin"):
+    with raises(BackendError, "pin"):
         stream.push(picture)
     stand_in.limit_memory(8 << 30)
     [values] = device.fetch([{"number": number, "map": small}]).wait()
@@ -438,7 +442,7 @@ def test_a_picture_for_which_the_device_has_no_memory_is_refused_again_and_again
     stand_in.clear()
     stand_in.limit_memory(40_000)  # for the pinned half
     for _ in range(2):
-        with pytest.raises(BackendError, match="of free memory"):
+        with raises(BackendError, "free memory"):
             upload.begin(picture)
     assert stand_in.count("live_pinned") == 0
     stand_in.limit_memory(8 << 30)
@@ -451,7 +455,7 @@ def test_an_array_is_overwritten_by_one_of_its_size(device: CudaDevice) -> None:
     device.overwrite(there, np.ones((2, 3), np.float32))
     assert (device.download(there) == 1).all()
     for array in (np.ones((3, 3), np.float32), np.ones((2, 3))):
-        with pytest.raises(ShapeError, match=r"expected \(2, 3\) float32 to overwrite"):
+        with raises(ShapeError, "(2, 3) float32"):
             device.overwrite(there, array)
 
 
@@ -466,26 +470,26 @@ def test_work_that_fails_is_a_backend_error_and_closing_still_frees(stand_in: St
     with CudaDevice() as device:
         wrong = DeviceArray(0x1000, (1,), np.dtype(np.float32))
         freed = DeviceArray(device.upload(np.zeros(1, np.float32)).address + (1 << 35), (1,), np.dtype(np.float32))
-        with pytest.raises(BackendError, match=r"stand-in GPU: expected the GPU to do its work, the driver says: .*--device cpu"):
+        with raises(BackendError, "stand-in GPU … --device cpu"):
             device.download(wrong)
         fetched = device.fetch([{"distance/memory": freed}])
-        with pytest.raises(BackendError, match="no live device memory"):
+        with raises(BackendError, "live device"):
             fetched.wait()
     stand_in.clear()  # a context that broke frees nothing but as a whole
 
 
 def test_a_full_gpu_is_told_with_what_to_do(toy: Toy, stand_in: StandIn) -> None:
     stand_in.set_up(memory_bytes=1 << 20)
-    with CudaDevice() as device, pytest.raises(BackendError, match=r"expected 16 MiB of free memory, .* fewer streams"):
+    with CudaDevice() as device, raises(BackendError, "16 MiB … streams"):
         device.open_stream(toy("one_pool"), "a", smoothing_frames=1)
 
 
 def test_no_gpu_is_told_with_the_drivers_reason(stand_in: StandIn) -> None:
     stand_in.set_up(devices=0)
-    with pytest.raises(BackendUnavailable, match=r"CUDA: expected GPU 0, the driver says: cuInit failed: .*--device cpu"):
+    with raises(BackendUnavailable, "CUDA … GPU 0 … cuInit … --device cpu"):
         CudaDevice()
     stand_in.set_up(devices=1)
-    with pytest.raises(BackendUnavailable, match="expected GPU 3"):
+    with raises(BackendUnavailable, "GPU 3"):
         CudaDevice(3)
 
 

@@ -17,14 +17,16 @@ import pytest
 
 from edge_runtime import Bundle, Detector, open_source
 from edge_runtime.errors import BackendUnavailable, ConfigError, SinkError
-from edge_runtime.frames import Frame
+from edge_runtime.frames import Frame, Gap, GapKind
 from edge_runtime.run.alarms import AlarmTracker
 from edge_runtime.run.pipeline import Pipeline
-from edge_runtime.score import Event, Score
+from edge_runtime.score import Event, EventKind, Score, Step
 from edge_runtime.sinks import Sink
 from edge_runtime.sinks.events.event_clips import EventClipsSink
 from edge_runtime.sinks.events.event_store import EventStore, event_folder_name
 from edge_runtime.sinks.events.packets import FrameEncoder, PacketRing
+from edge_runtime.window import Window
+from tests.kit.scores import make_score, make_step
 
 av: Any = pytest.importorskip("av")
 
@@ -44,16 +46,17 @@ class Camera:
         self.index = 0
         self.events: list[Event] = []
         self._alarms = AlarmTracker(3.0, hold_s)
+        self._window = Window(1, 0)
 
-    def show(self, *scores: float, error_map: np.ndarray | None = None, step_s: float = 1 / FPS, gap: str | None = None) -> None:
+    def show(self, *scores: float, error_map: np.ndarray | None = None, step_s: float = 1 / FPS, gap: Gap | None = None) -> None:
         for value in scores:
             if gap is not None:
                 self.end_alarm()
             frame = Frame(picture(self.index, *self.size), self.index, self.now_s, WALL_S + self.now_s, "gate", gap)
             self.now_s += step_s
             self.index += 1
-            score = score_of(frame, value)
-            self.sink.write_frame(frame, score, error_map)
+            score = score_of(frame, value, error_map)
+            self.sink.write_step(make_step(score, frame, self._window.push(frame).gap))
             self._tell(self._alarms.update(score))
 
     def end_alarm(self) -> None:
@@ -73,8 +76,8 @@ def picture(index: int, height: int, width: int) -> np.ndarray:
     return np.full((height, width, 3), grey_of(index), np.uint8)
 
 
-def score_of(frame: Frame, value: float) -> Score:
-    return Score(frame.stream, frame.index, frame.time_s, frame.wall_time_s, value, 3.0, value >= 3, 27.5, 0.01, 0.02, 0.03, False)
+def score_of(frame: Frame, value: float, error_map: np.ndarray | None = None) -> Score:
+    return make_score(frame.index, value, time_s=frame.time_s, wall_time_s=frame.wall_time_s, error_map=error_map)
 
 
 @dataclass(frozen=True)
@@ -229,7 +232,7 @@ def test_slow_and_fast_sources_play_at_their_own_pace(tmp_path: Path, fps: float
 def test_a_gap_ends_the_pre_roll(recorder: Any, tmp_path: Path) -> None:
     camera = Camera(recorder())
     camera.show(*[1.0] * 15)
-    camera.show(1.0, gap="reconnect")
+    camera.show(1.0, gap=Gap(GapKind.RECONNECT, "reconnect"))
     camera.show(*[1.0] * 4, *[4.0] * 3, *[1.0] * 15)
     assert played(only_event(tmp_path / "events")).shows(15, 32)
 
@@ -237,7 +240,7 @@ def test_a_gap_ends_the_pre_roll(recorder: Any, tmp_path: Path) -> None:
 def test_a_gap_in_an_alarm_ends_its_event(recorder: Any, tmp_path: Path) -> None:
     camera = Camera(recorder())
     camera.show(*[1.0] * 15, *[4.0] * 5)
-    camera.show(4.0, gap="reconnect")
+    camera.show(4.0, gap=Gap(GapKind.RECONNECT, "reconnect"))
     camera.show(4.0, *[1.0] * 15)
     first, second = events_in(tmp_path / "events")
     assert played(first).shows(0, 19)
@@ -283,17 +286,31 @@ def test_a_model_that_scores_the_middle_of_its_window_shows_every_frame_once(rec
     frames = [Frame(picture(index, 96, 128), index, index / FPS, WALL_S + index / FPS, "gate") for index in range(40)]
     alarms = AlarmTracker(3.0, 0.5)
     for frame in frames[:15]:
-        sink.write_frame(frame, None, None)
-    for frame in frames[8:]:
-        score = score_of(frame, 4.0 if frame.index in (9, 10) else 1.0)
-        sink.write_frame(frame, score, None)
+        sink.write_step(make_step(None, frame))
+    for frame, target in zip(frames[15:], frames[8:], strict=False):
+        score = score_of(target, 4.0 if target.index in (9, 10) else 1.0)
+        sink.write_step(Step(frame, None, target, score))
         event = alarms.update(score)
         if event is not None:
             sink.write_event(event)
     facts = facts_of(only_event(tmp_path / "events"))
     assert (facts["start"]["frame"], facts["end"]["frame"]) == (9, 15)
-    assert played(only_event(tmp_path / "events")).shows(0, 15)
+    assert played(only_event(tmp_path / "events")).shows(0, 22)  # the newest then
     assert facts["clip"]["alarm_at_s"] == pytest.approx(0.9)
+
+
+def test_the_pre_roll_is_that_of_the_frame_that_is_scored(recorder: Any, tmp_path: Path) -> None:
+    sink = recorder(pre_s=2)
+    frames = [Frame(picture(index, 96, 128), index, index / FPS, WALL_S + index / FPS, "gate") for index in range(60)]
+    alarms = AlarmTracker(3.0, 0.5)
+    for frame, target in zip(frames[7:], frames, strict=False):
+        score = score_of(target, 4.0 if target.index == 40 else 1.0)
+        sink.write_step(Step(frame, None, target, score))
+        event = alarms.update(score)
+        if event is not None:
+            sink.write_event(event)
+    facts = facts_of(only_event(tmp_path / "events"))
+    assert (facts["start"]["frame"], facts["clip"]["first_frame"], facts["clip"]["last_frame"]) == (40, 17, 52)
 
 
 def test_a_pipeline_leaves_an_event_with_heat_map_for_every_alarm(toy: Callable[[str], Bundle], tmp_path: Path) -> None:
@@ -304,7 +321,7 @@ def test_a_pipeline_leaves_an_event_with_heat_map_for_every_alarm(toy: Callable[
     pipeline = Pipeline(detector, source, [EventClipsSink(notes.folder, FPS), notes], detector.open_stream("gate"))
     pipeline.run(max_frames=70)
     first, second = notes.complete
-    for event, first_frame, last_frame in ((first, 0, 38), (second, 40, 68)):  # the one after the target is still to come
+    for event, first_frame, last_frame in ((first, 0, 39), (second, 40, 69)):
         facts = facts_of(event)
         assert facts["has_heat_map"] and not facts["clip"]["is_cut"]
         assert (facts["clip"]["first_frame"], facts["clip"]["last_frame"]) == (first_frame, last_frame)
@@ -319,7 +336,7 @@ class EventNotes:
         self.folder = folder
         self.complete: list[Path] = []
 
-    def write_frame(self, frame: Frame, score: Score | None, error_map: np.ndarray | None) -> None:
+    def write_step(self, step: Step) -> None:
         pass
 
     def write_event(self, event: Event) -> None:
@@ -432,7 +449,9 @@ def test_an_alarms_name_becomes_one_that_every_file_system_takes(alarm: str, nam
 def test_the_ring_holds_the_pre_roll_and_less_than_a_second_more() -> None:
     encoder, ring = FrameEncoder(picture(0, 96, 128), FPS), PacketRing(2.0)
     for index in range(500):
-        ring.append(encoder.encode(Frame(picture(index, 96, 128), index, index / FPS, 0.0)))
+        encoded = encoder.encode(Frame(picture(index, 96, 128), index, index / FPS, 0.0))
+        ring.append(encoded)
+        ring.forget(encoded.pts)
         held = len(list(ring))
         assert min(index + 1, 21) <= held <= 30
     assert held == 30
@@ -449,7 +468,9 @@ def test_a_picture_full_of_noise_takes_a_bounded_rate() -> None:
 def test_a_clock_that_stands_still_does_not_let_the_ring_grow() -> None:
     encoder, ring = FrameEncoder(picture(0, 16, 16), FPS), PacketRing(1.0)
     for index in range(100):
-        ring.append(encoder.encode(Frame(picture(index, 16, 16), index, 7.0, 0.0)))
+        encoded = encoder.encode(Frame(picture(index, 16, 16), index, 7.0, 0.0))
+        ring.append(encoded)
+        ring.forget(encoded.pts)
     assert len(list(ring)) <= 20
 
 
@@ -539,7 +560,7 @@ def test_a_run_that_is_killed_in_an_alarm_leaves_no_half_event(tmp_path: Path) -
 import os, signal
 from pathlib import Path
 from edge_runtime.sinks.events.event_clips import EventClipsSink
-from tests.unit.edge_runtime.test_event_clips import Camera
+from tests.unit.edge_runtime.sinks.events.test_event_clips import Camera
 camera = Camera(EventClipsSink(Path({str(tmp_path / "events")!r}), 10))
 camera.show(*[1.0] * 20, *[4.0] * 3, *[1.0] * 15)
 camera.show(*[4.0] * 200)
@@ -631,7 +652,7 @@ def test_a_picture_that_cannot_be_encoded_loses_the_event_and_the_encoder(record
         camera.show(4.0)
     assert os.listdir(tmp_path / "events") == []
     for kind in ("alarm_start", "alarm_end"):  # of the frame that was lost
-        camera.sink.write_event(Event(kind, "gate", camera.index, camera.now_s, 0.0, {"alarm": "gate-0", "duration_s": 0.0}))
+        camera.sink.write_event(Event(EventKind(kind), "gate", camera.index, camera.now_s, 0.0, {"alarm": "gate-0", "duration_s": 0.0}))
     assert os.listdir(tmp_path / "events") == []
     camera.size = (96, 128)
     camera.show(*[1.0] * 12, 4.0, *[1.0] * 12)

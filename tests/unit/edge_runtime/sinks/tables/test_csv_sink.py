@@ -5,31 +5,23 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from edge_runtime.errors import SinkError
-from edge_runtime.frames import Frame
-from edge_runtime.score import Event, Latency, Score
+from edge_runtime.score import Event, EventKind, Latency, Score
 from edge_runtime.sinks import Sink
 from edge_runtime.sinks.tables.csv_table import CsvSink
 from edge_runtime.sinks.tables.jsonl import JsonLinesSink, read_scores
-
-FRAME = Frame(np.zeros((2, 2, 3), np.uint8), 0, 0.0, 1e9, "gate")
-
-
-def score_of(index: int, **changes: Any) -> Score:
-    return replace(Score("gate", index, index / 25, 1e9, 1.5, 3.0, False, 27.5, 0.01, 0.02, 0.03, True), **changes)
+from tests.kit.scores import make_score, make_step
 
 
 def written(path: Path, *scores: Score | None) -> list[dict[str, str]]:
     sink: Sink = CsvSink(path)
     for score in scores:
-        sink.write_frame(FRAME, score, None)
+        sink.write_step(make_step(score))
     sink.close()
     return rows(path)
 
@@ -41,12 +33,12 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 def test_a_scored_frame_is_a_row_of_flat_columns(tmp_path: Path) -> None:
     latency = Latency(1, 2, 3, 4, 5, 6, 21)
-    (row,) = written(tmp_path / "scores.csv", score_of(7, latency_ms=latency, truth=True, extra={"drift": 0.5}))
+    (row,) = written(tmp_path / "scores.csv", make_score(7, 1.5, latency_ms=latency, truth=True))
     assert row == {
         "stream": "gate",
         "frame": "7",
         "time_s": "0.28",
-        "wall_time_s": "1000000000.0",
+        "wall_time_s": "1000000000.28",
         "score": "1.5",
         "threshold": "3.0",
         "is_anomalous": "false",
@@ -68,9 +60,9 @@ def test_a_scored_frame_is_a_row_of_flat_columns(tmp_path: Path) -> None:
 
 
 def test_it_holds_every_fact_of_the_json_lines(tmp_path: Path) -> None:
-    score = score_of(3, truth=False, extra={"drift": 0.25, "distance_motion": 1.5}, latency_ms=Latency(total=4.5))
+    score = make_score(3, truth=False, distances={"motion": 1.5, "shape": 0.5}, latency_ms=Latency(total=4.5))
     lines = JsonLinesSink(tmp_path / "scores.jsonl")
-    lines.write_frame(FRAME, score, None)
+    lines.write_step(make_step(score))
     lines.close()
     (line,) = read_scores(tmp_path / "scores.jsonl")
     flat = {f"{name}_{part}": fact for name in ("latency_ms", "extra") for part, fact in line.pop(name).items()}
@@ -83,16 +75,16 @@ def test_it_holds_every_fact_of_the_json_lines(tmp_path: Path) -> None:
 def test_what_is_unknown_or_no_number_is_an_empty_cell(tmp_path: Path) -> None:
     (row,) = written(
         tmp_path / "scores.csv",
-        score_of(0, query_distance=None, psnr_db=np.float32("nan"), score=float("inf"), local_error=np.float32(0.5)),
+        make_score(0, query_distance=None, psnr_db=np.float32("nan"), score=float("inf"), local_error=np.float32(0.5)),
     )
     assert (row["query_distance"], row["psnr_db"], row["score"], row["truth"], row["local_error"]) == ("", "", "", "", "0.5")
 
 
 def test_the_header_stands_once_and_events_and_unscored_frames_not_at_all(tmp_path: Path) -> None:
     sink = CsvSink(tmp_path / "scores.csv")
-    sink.write_event(Event("gap", "gate", 0, 0.0, 0.0, {"reason": "start"}))
-    for score in (None, score_of(4), score_of(5)):
-        sink.write_frame(FRAME, score, None)
+    sink.write_event(Event(EventKind.GAP, "gate", 0, 0.0, 0.0, {"reason": "start"}))
+    for score in (None, make_score(4), make_score(5)):
+        sink.write_step(make_step(score))
     sink.close()
     lines = (tmp_path / "scores.csv").read_bytes().split(b"\n")
     assert [line.split(b",")[1] for line in lines[:-1]] == [b"frame", b"4", b"5"] and lines[-1] == b""
@@ -104,13 +96,13 @@ def test_a_run_without_scores_leaves_a_header(tmp_path: Path) -> None:
 
 
 def test_a_name_with_commas_quotes_and_umlauts_comes_back(tmp_path: Path) -> None:
-    (row,) = written(tmp_path / "scores.csv", score_of(0, stream='gate, "süd"'))
+    (row,) = written(tmp_path / "scores.csv", make_score(0, stream='gate, "süd"'))
     assert row["stream"] == 'gate, "süd"'
 
 
 def test_extra_columns_are_those_of_the_first_row(tmp_path: Path) -> None:
-    first, second = written(tmp_path / "scores.csv", score_of(0, extra={"drift": 0.5}), score_of(1, extra={"later": 1.0}))
-    assert first["extra_drift"] == "0.5" and second["extra_drift"] == "" and "extra_later" not in second
+    first, second = written(tmp_path / "scores.csv", make_score(0), make_score(1, distances={"motion": 1.5, "shape": 0.5}, memory=None))
+    assert first["extra_drift"] == "0.5" and second["extra_drift"] == "" and first.keys() == second.keys()
 
 
 def test_a_killed_run_leaves_whole_rows(tmp_path: Path) -> None:
@@ -118,11 +110,11 @@ def test_a_killed_run_leaves_whole_rows(tmp_path: Path) -> None:
     program = f"""
 import os, signal
 from pathlib import Path
-from edge_runtime.score import Score
+from tests.kit.scores import make_score, make_step
 from edge_runtime.sinks.tables.csv_table import CsvSink
 sink = CsvSink(Path({str(path)!r}))
 for index in range(100):
-    sink.write_frame(None, Score("gate", index, 0.0, 0.0, 1.0, 3.0, False, 1.0, 1.0, None, 1.0, False), None)
+    sink.write_step(make_step(make_score(index, query_distance=None)))
 os.kill(os.getpid(), signal.SIGKILL)
 """
     root = Path(__file__).parents[5]
@@ -136,14 +128,14 @@ def test_a_disk_that_fills_up_leaves_whole_rows(tmp_path: Path) -> None:
 import resource, signal, sys
 from pathlib import Path
 from edge_runtime.errors import SinkError
-from edge_runtime.score import Score
+from tests.kit.scores import make_score, make_step
 from edge_runtime.sinks.tables.csv_table import CsvSink
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 sink = CsvSink(Path(sys.argv[1]))
 try:
     for index in range(100):
-        sink.write_frame(None, Score("gate", index, 0.0, 0.0, 1.0, 3.0, False, 1.0, 1.0, None, 1.0, False), None)
+        sink.write_step(make_step(make_score(index, query_distance=None)))
 except SinkError:
     sink.close()
     sys.exit(7)

@@ -12,8 +12,8 @@ import pytest
 
 from edge_runtime.commands import READERS
 from edge_runtime.errors import ConfigError, SourceOpenError, SourceStalled
-from edge_runtime.frames import Frame
-from edge_runtime.score import Event
+from edge_runtime.frames import Frame, Gap, GapKind
+from edge_runtime.score import Event, EventKind
 from edge_runtime.sources import LiveSource, SourceHealth, open_source
 from edge_runtime.sources.address import CameraOptions, parse_address
 from edge_runtime.sources.cameras import camera, capture, gstreamer
@@ -21,11 +21,14 @@ from edge_runtime.sources.cameras.camera import CameraSource
 from edge_runtime.sources.cameras.hand_over import MOST_NOTICES, HandOver, Notice, Picture
 from edge_runtime.sources.cameras.pyav_capture import AccessRefused
 from edge_runtime.sources.cameras.reader import LONGEST_WAIT_S, Pace, waits_s
+from tests.kit.wording import raises
 
 pytestmark = pytest.mark.waits
 
+START = Gap(GapKind.START, "start")
 
-def picture(grey: int, gap: str | None = None) -> Picture:
+
+def picture(grey: int, gap: Gap | None = None) -> Picture:
     return Picture(np.full((4, 4, 3), grey, np.uint8), gap, float(grey), 0.0)
 
 
@@ -66,11 +69,11 @@ def test_waits_double_are_bounded_and_jittered() -> None:
 
 def test_the_newest_picture_wins_and_inherits_the_gap() -> None:
     hand_over = HandOver(SourceHealth("test:", "reading"))
-    hand_over.put(picture(1, gap="start"))
+    hand_over.put(picture(1, gap=START))
     hand_over.put(picture(2))
-    hand_over.note(Notice("filler"))
+    hand_over.note(Notice(EventKind.FILLER))
     item = hand_over.take(0)
-    assert isinstance(item, Picture) and item.time_s == 2.0 and item.gap == "start"
+    assert isinstance(item, Picture) and item.time_s == 2.0 and item.gap == START
     assert isinstance(hand_over.take(0), Notice)
     assert hand_over.take(0) is None
     assert hand_over.health().dropped == 1
@@ -79,7 +82,7 @@ def test_the_newest_picture_wins_and_inherits_the_gap() -> None:
 def test_notices_are_bounded() -> None:
     hand_over = HandOver(SourceHealth("test:", "reading"))
     for number in range(MOST_NOTICES + 5):
-        hand_over.note(Notice("filler", {"number": number}))
+        hand_over.note(Notice(EventKind.FILLER, {"number": number}))
     item = hand_over.take(0)
     assert isinstance(item, Notice) and item.detail == {"number": 5}
 
@@ -173,7 +176,7 @@ def test_a_driver_that_never_returns_ends_the_run(driver: Driver) -> None:
     source = open_source("camera:0", camera=CameraOptions(stall_s=0.1))
     assert isinstance(source, LiveSource)
     driver.hanging_reads = 100
-    with pytest.raises(SourceStalled, match=r"4 calls hang in it\. Start the process again"):
+    with raises(SourceStalled, "4 calls"):
         until(source, "no such event", rounds=2000)
     assert source.health().stalls == 3
     driver.lets_go.set()
@@ -198,7 +201,7 @@ def test_iterating_gives_frames_alone_with_times_that_rise(driver: Driver) -> No
     source = open_source("camera:0", camera=CameraOptions(stall_s=1))
     frames: list[Frame] = list(islice(source, 5))
     source.close()
-    assert [frame.index for frame in frames] == [0, 1, 2, 3, 4] and frames[0].gap == "start" and frames[1].gap is None
+    assert [frame.index for frame in frames] == [0, 1, 2, 3, 4] and frames[0].gap == START and frames[1].gap is None
     assert all(before.time_s < after.time_s for before, after in pairwise(frames))
     assert source.fps == 10.0 and source.frame_count is None and source.stream == "camera-0"
 
@@ -207,7 +210,7 @@ def test_damaged_pictures_are_counted_and_left_out_and_said_once(driver: Driver)
     source = open_source("camera:0", camera=CameraOptions(stall_s=1))
     assert isinstance(source, LiveSource)
     frames = islice(source, 3)
-    assert [frame.gap for frame in frames] == ["start", None, None]
+    assert [frame.gap for frame in frames] == [START, None, None]
     driver.is_damaged = True
     [filler] = until(source, "filler")
     assert filler.detail == {"reason": "damaged"}
@@ -216,14 +219,14 @@ def test_damaged_pictures_are_counted_and_left_out_and_said_once(driver: Driver)
     driver.is_damaged = False
     after = list(islice(source, 3))
     source.close()
-    assert damaged >= 2 and [frame.gap for frame in after] == ["damaged pictures", None, None]
+    assert damaged >= 2 and [frame.gap and frame.gap.kind for frame in after] == [GapKind.DAMAGED, None, None]
 
 
 def test_damage_again_and_again_is_said_once_until_the_line_was_clean(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edge_runtime.sources.cameras.reader.CLEAN_S", 1.0)
     source = open_source("camera:0", camera=CameraOptions(stall_s=1))
     assert isinstance(source, LiveSource)
-    gaps: list[str | None] = []
+    gaps: list[Gap | None] = []
     for clean_s, events in ((0.0, ["filler"]), (0.1, []), (0.1, []), (2.0, ["filler"])):
         gaps += [frame.gap for frame in frames_for(source, clean_s)]
         damaged = source.health().damaged
@@ -232,12 +235,12 @@ def test_damage_again_and_again_is_said_once_until_the_line_was_clean(driver: Dr
             threading.Event().wait(0.005)
         driver.is_damaged = False
         came: list[Frame | Event] = []
-        while not came or not isinstance(came[-1], Frame) or came[-1].gap != "damaged pictures":
+        while not came or not isinstance(came[-1], Frame) or came[-1].gap != Gap(GapKind.DAMAGED, "damaged pictures"):
             item = source.poll(1.0)
             came += [] if item is None else [item]
         assert [item.event for item in came if isinstance(item, Event)] == events
     source.close()
-    assert set(gaps) <= {None, "start"}
+    assert set(gaps) <= {None, START}
 
 
 def frames_for(source: LiveSource, seconds: float) -> list[Frame]:
@@ -263,7 +266,7 @@ def test_a_camera_that_sends_nothing_whole_is_lost_once_until_it_does(driver: Dr
     frame = next(iter(source))
     health = source.health()
     source.close()
-    assert frame.gap is not None and frame.gap.startswith("reconnect after")
+    assert frame.gap is not None and frame.gap.kind is GapKind.RECONNECT
     assert (health.state, health.connects, health.losses) == ("reading", 2, 1)
 
 
@@ -286,7 +289,7 @@ def test_hardware_goes_first_then_what_tells_most(
     monkeypatch.setattr(gstreamer, "has_element", lambda name: pipelines == "hardware")
     opener = capture.Opener(parse_address("rtsp://user:hunter2@gate/stream"), CameraOptions())
     assert [way.name for way in opener._ways] == ways
-    assert ("neither a new resolution nor damaged pictures" in caplog.text) is (ways == ["FFmpeg (OpenCV)"])
+    assert ("damaged pictures" in caplog.text) is (ways == ["FFmpeg (OpenCV)"])
     assert "hunter2" not in caplog.text
 
 
@@ -294,7 +297,7 @@ def test_a_failure_of_the_reader_itself_is_told(driver: Driver, monkeypatch: pyt
     source = open_source("camera:0", camera=CameraOptions(stall_s=1))
     assert isinstance(source, LiveSource)
     monkeypatch.setattr(driver, "read", lambda: "not a picture")
-    with pytest.raises(SourceStalled, match="the reader failed: AttributeError"):
+    with raises(SourceStalled, "AttributeError"):
         until(source, "no such event")
     source.close()
 
@@ -321,23 +324,23 @@ def test_a_camera_that_refuses_a_password_is_not_asked_again_soon(
 def test_a_reader_that_fails_at_the_start_is_an_error_at_once(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver, "open", lambda: "no camera")
     began_s = monotonic()
-    with pytest.raises(SourceOpenError, match=r"camera:0: expected a picture, got none: the reader failed \(AttributeError\)"):
+    with raises(SourceOpenError, "camera:0 … AttributeError"):
         open_source("camera:0", camera=CameraOptions(stall_s=60))
     assert monotonic() - began_s < 60
 
 
 @pytest.mark.parametrize("uri", ["camera:98", "/dev/video98", "v4l2:///dev/v4l/by-id/usb-nothing"])
 def test_a_camera_that_is_not_there_is_named(uri: str) -> None:
-    with pytest.raises(SourceOpenError, match=rf"{uri}: expected a camera at /dev/.*, found none\. List them: ls /dev/video"):
+    with raises(SourceOpenError, f"{uri} … ls /dev/video*"):
         open_source(uri)
     assert not readers()
 
 
 def test_a_camera_cannot_loop() -> None:
-    with pytest.raises(ConfigError, match=r"camera:98: a camera does not end, so it cannot loop\. Leave --loop away"):
+    with raises(ConfigError, "camera:98 … --loop"):
         open_source("camera:98", loop=True)
 
 
 def test_an_unknown_kind_of_address_is_refused_with_the_kinds_there_are() -> None:
-    with pytest.raises(SourceOpenError, match=r"ftp://\*\*\*@gate: expected a file.*rtsp://.*got another kind of address"):
+    with raises(SourceOpenError, "ftp://***@gate … rtsp://"):
         open_source("ftp://user:hunter2@gate")

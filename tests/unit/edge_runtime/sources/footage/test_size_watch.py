@@ -12,7 +12,7 @@ import pytest
 from edge_runtime import open_source
 from edge_runtime.frames import Frame
 from edge_runtime.optional.opencv import CAMERA_OPTIONS, FFMPEG_OPTIONS
-from edge_runtime.sources.footage import key_frame_sizes, size_watch
+from edge_runtime.sources.footage import size_watch
 from edge_runtime.sources.footage.size_watch import SizeWatch
 from edge_runtime.sources.footage.video_file import read_video
 from tests.kit.resized_video import (
@@ -25,6 +25,7 @@ from tests.kit.resized_video import (
     write_two_descriptions,
 )
 from tests.kit.timed_video import every, write_timed_video
+from tests.kit.wording import missing
 
 SMALL, LARGE = Part(64, 48, grey=60), Part(96, 48, grey=160)
 REORDERED = 3  # how many packets further a picture may be stored that two others are shown before
@@ -39,7 +40,7 @@ def read(path: Path) -> list[Frame]:
 
 
 def gaps_of(frames: list[Frame]) -> dict[int, str]:
-    return {frame.index: frame.gap for frame in frames if frame.gap is not None}
+    return {frame.index: frame.gap.text for frame in frames if frame.gap is not None}
 
 
 def assert_gap_at_the_change(frames: list[Frame], *, most_late: int = 0) -> None:
@@ -110,7 +111,7 @@ def test_there_and_back_are_two_gaps_and_one_warning(tmp_path: Path, caplog: pyt
     small, large = "size changed to 64x48", "size changed to 96x48"
     assert gaps_of(frames) == {0: "start", 20: large, 40: small, 60: "loop", 80: large, 100: small}
     [record] = caplog.records
-    assert f"{path}: 96x48 pixels instead of 64x48 from frame 20 on, at 2.0 s. Each such change is a gap" in record.getMessage()
+    assert not missing(record.getMessage(), f"{path} … 96x48 pixels … 64x48 … frame 20 … 2.0 s")
 
 
 def test_a_key_frame_for_a_new_size_right_after_another_one(tmp_path: Path) -> None:
@@ -171,9 +172,9 @@ def test_a_network_camera_in_the_same_process_changes_no_time(tmp_path: Path, mo
 def test_it_is_never_ahead_of_the_reader_by_more_than_pictures_are_reordered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_resized(tmp_path / "gate.mp4", [Part(64, 48, grey=60, frames=100)], codec="libx264")
     looked: list[float] = []
-    look = key_frame_sizes.KeyFrameSizes.look
+    look = size_watch.KeyFrameSizes.look
     monkeypatch.setattr(
-        key_frame_sizes.KeyFrameSizes, "look", lambda sizes, packet, time_s: looked.append(time_s) or look(sizes, packet, time_s)
+        size_watch.KeyFrameSizes, "look", lambda sizes, packet, time_s: looked.append(time_s) or look(sizes, packet, time_s)
     )
     for frame in open_source(str(path)):
         assert frame.index < len(looked) <= frame.index + 1 + REORDERED
@@ -183,13 +184,13 @@ def test_it_is_never_ahead_of_the_reader_by_more_than_pictures_are_reordered(tmp
 def test_few_of_many_key_frames_are_decoded(codec: str, most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hundred in ten seconds."""
     decoded: list[bool] = []
-    decode = key_frame_sizes.KeyFrameSizes._decode
+    decode = size_watch.KeyFrameSizes._decode
 
-    def counting(sizes: key_frame_sizes.KeyFrameSizes, packet: object, *, is_skipped: bool) -> bool:
+    def counting(sizes: size_watch.KeyFrameSizes, packet: object, *, is_skipped: bool) -> bool:
         decoded.append(not is_skipped)
         return decode(sizes, packet, is_skipped=is_skipped)
 
-    monkeypatch.setattr(key_frame_sizes.KeyFrameSizes, "_decode", counting)
+    monkeypatch.setattr(size_watch.KeyFrameSizes, "_decode", counting)
     read(write_resized(tmp_path / "gate.mkv", [Part(64, 48, grey=60, frames=100)], codec=codec, key_every=1))
     assert len(decoded) == 100 and sum(decoded) <= most
 
@@ -211,7 +212,7 @@ def test_what_pyav_cannot_open_is_read_as_before(tmp_path: Path, caplog: pytest.
         assert [watch.look(stamp_s) for stamp_s in every(0.1, 3)] == [None] * 3
     watch.close()
     [record] = caplog.records
-    assert record.levelno == logging.DEBUG and f"{path}: no size is watched" in record.getMessage()
+    assert record.levelno == logging.DEBUG and not missing(record.getMessage(), f"{path} … watched")
 
 
 def test_what_pyav_cannot_read_on_is_read_as_before(
@@ -222,7 +223,7 @@ def test_what_pyav_cannot_read_on_is_read_as_before(
     def fail(*_: object) -> None:
         raise ValueError("odd packet")
 
-    monkeypatch.setattr(key_frame_sizes.KeyFrameSizes, "look", fail)
+    monkeypatch.setattr(size_watch.KeyFrameSizes, "look", fail)
     with caplog.at_level(logging.DEBUG, "edge_runtime"):
         assert len(read(path)) == 40
     assert [record.levelno for record in caplog.records] == [logging.DEBUG]

@@ -1,4 +1,4 @@
-"""The one place that imports pycuda."""
+"""The one place that imports pycuda, which drives NVIDIA GPUs."""
 
 from __future__ import annotations
 

@@ -28,13 +28,16 @@ FORCE ?=
 INT8_MODE ?= qdq
 ENGINE_FLAGS ?=
 CALIBRATE_FLAGS ?=
+METHOD ?= entropy
+CLIPS ?= 256
+INT8_FLAGS ?=
 BUNDLES ?=
 COMPARE_FLAGS ?=
 GPU_CHECK_FLAGS ?=
 
 # A misspelt variable would be as good as none. Under another make, which hands down its own as well, it may not be meant for this one.
 variables := PYTHON PIP_FLAGS CONFIG DATA RUN OUT BUNDLE EPOCHS RESUME FROM CHECKPOINT ITEMS FPS FALSE_ALARMS_PER_HOUR PYTEST_FLAGS TEST_PROCESSES BENCH_FLAGS \
-  BUNDLE_FLAGS PRECISION REBUILD FORCE INT8_MODE ENGINE_FLAGS CALIBRATE_FLAGS BUNDLES COMPARE_FLAGS GPU_CHECK_FLAGS JETSON
+  BUNDLE_FLAGS PRECISION REBUILD FORCE INT8_MODE ENGINE_FLAGS CALIBRATE_FLAGS METHOD CLIPS INT8_FLAGS BUNDLES COMPARE_FLAGS GPU_CHECK_FLAGS JETSON
 environment := EDGE_% PED2_DIR FOOTAGE_DIR OUTAGE_S GPU_CHECK_BUNDLE CUDA_HOME
 of_make := MAKE% GNUMAKEFLAGS MFLAGS SHELL .% V AR AS CC CXX LD CFLAGS CXXFLAGS CPPFLAGS LDFLAGS LDLIBS
 given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
@@ -68,7 +71,7 @@ endif
 run_bin := .venv/bin
 dev_bin := .venv-dev/bin
 
-.PHONY: bundle-is-there help demo train bundle import-mnad calibrate compare engine gpu-check check test test-fast bench wheel clean
+.PHONY: bundle-is-there help demo train bundle import-mnad calibrate calibrate-int8 compare engine gpu-check check test test-fast bench wheel clean
 
 help:
 	@echo "make demo                            score the built-in scene with the shipped bundle, into runs/demo"
@@ -76,6 +79,7 @@ help:
 	@echo "make bundle RUN= OUT=                split, export, check and calibrate a run"
 	@echo "make import-mnad CHECKPOINT= ITEMS= DATA= OUT=   a bundle from a checkpoint of the public MNAD code (FPS= of folders of images)"
 	@echo "make calibrate BUNDLE= DATA=         gate, scale and threshold anew, from normal footage of this camera"
+	@echo "make calibrate-int8 BUNDLE= DATA=    int8 graphs from normal footage (METHOD=entropy|percentile|minmax, CLIPS=256 windows)"
 	@echo "make compare BUNDLES= DATA=          which bundle tells anomalies best, from normal footage alone"
 	@echo "make engine BUNDLE= PRECISION=       TensorRT engines, on the device that runs them (REBUILD=1, FORCE=1, INT8_MODE=, DATA=)"
 	@echo "make test                            every check and test"
@@ -121,6 +125,16 @@ import-mnad: .venv-dev/ready
 calibrate: .venv/ready
 	@test -n "$(DATA)" || { echo 'error: make calibrate: expected DATA=, normal footage of this camera. Example: make calibrate DATA=footage/gate-today' >&2; exit 2; }
 	$(run_bin)/python -m calibration --bundle '$(BUNDLE)' --data '$(DATA)' --false-alarms-per-hour $(FALSE_ALARMS_PER_HOUR) $(CALIBRATE_FLAGS)
+
+# The runtime needs no onnx, and on a device few need it at all.
+.venv/int8: .venv/ready
+	@$(run_bin)/python -c 'import onnx' 2>/dev/null || { echo 'installing onnx (20 MB)'; \
+	  $(run_bin)/pip install -q $(PIP_FLAGS) --disable-pip-version-check 'onnx>=1.17' $(if $(JETSON),-c jetson-constraints.txt); }
+	@touch $@
+
+calibrate-int8: .venv/int8
+	@test -n "$(DATA)" || { echo 'error: make calibrate-int8: expected DATA=, normal footage of this camera. Example: make calibrate-int8 DATA=footage/gate-today' >&2; exit 2; }
+	$(run_bin)/python -m calibration.int8 --bundle '$(BUNDLE)' --data '$(DATA)' --method '$(METHOD)' --windows '$(CLIPS)' $(INT8_FLAGS)
 
 compare: .venv/ready
 	@test -n "$(BUNDLES)" -a -n "$(DATA)" || { echo "error: make compare: expected BUNDLES= and DATA=, normal footage that none was trained on. Example: make compare BUNDLES='bundles/gate bundles/gate-large' DATA=footage/gate-new" >&2; exit 2; }

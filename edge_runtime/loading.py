@@ -213,7 +213,7 @@ def _plan(bundle: Bundle, engine: Engine, part: str) -> Plan:
 
     sheet = engine.sheet
     file = {"encoder": sheet.encoder, "decoder": sheet.decoder}[part].onnx.file
-    [spec, *_] = (spec for name in bundle.manifest.precisions for spec in _specs(bundle, name) if spec.file == file)
+    [spec, *_] = (spec for name in bundle.manifest.precisions for spec in _plan_specs(bundle, name) if spec.file == file)
     path = engine.folder / f"{part}.plan"
     remedy = f"Rebuild it: {make_command(bundle, sheet.precision, rebuild=True)}"
     return Plan(path.read_bytes(), spec, str(path), remedy, sheet.is_version_compatible, sheet.settings.get("dla_core"))
@@ -243,6 +243,12 @@ def _chosen(bundle: Bundle, precision: str, order: tuple[str, ...]) -> str:
 def _specs(bundle: Bundle, precision: str) -> tuple[GraphSpec, GraphSpec]:
     graphs = bundle.precision(precision)
     return graphs.encoder, graphs.decoder
+
+
+def _plan_specs(bundle: Bundle, precision: str) -> tuple[GraphSpec, ...]:
+    """What engines are built from."""
+    typed = bundle.precision(precision).strongly_typed
+    return (*_specs(bundle, precision), *((typed.encoder, typed.decoder) if typed else ()))
 
 
 def _largest_batch(specs: tuple[GraphSpec, ...]) -> int | None:

@@ -14,7 +14,7 @@ from edge_runtime.errors import BackendUnavailable
 if TYPE_CHECKING:
     from calibration.int8.make import Made
 
-BUILD = "Then: edge-report precision --bundle {bundle} --data … [--labels …] --store --out runs/precision"
+JUDGE = "Then: edge-report precision --bundle {bundle} --data … [--labels …] --store --out runs/precision"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -46,7 +46,6 @@ def _run(arguments: argparse.Namespace) -> int:
     from calibration.seen_clips import warn_before_calibration
     from edge_runtime.bundle import Bundle
     from edge_runtime.errors import ConfigError
-    from edge_runtime.locks import locked_folder
 
     settings = Int8Settings(arguments.method, arguments.windows, arguments.seed, arguments.sensitivity)
     bundle = Bundle.load(arguments.bundle)
@@ -58,21 +57,20 @@ def _run(arguments: argparse.Namespace) -> int:
             raise ConfigError(f"--only: expected clips of {arguments.data}, got {', '.join(missing)}. It has {', '.join(there)}.")
         clips = [clip for clip in clips if clip.name in arguments.only]
     warn_before_calibration(bundle.manifest, clips)
-    with locked_folder(arguments.bundle), tqdm(unit="window", dynamic_ncols=True, disable=not sys.stderr.isatty()) as bar:
+    with tqdm(unit="window", dynamic_ncols=True, disable=not sys.stderr.isatty()) as bar:
         made = make_int8(bundle, clips, settings, bar)
     _print(made)
-    print(BUILD.format(bundle=arguments.bundle))
+    print(JUDGE.format(bundle=arguments.bundle))
     return 0
 
 
 def _print(made: Made) -> None:
-    from calibration.int8.search import BUDGET
+    from edge_runtime.report.verdict import WITHOUT_LABELS
 
     quantisation, found = made.precision.quantisation, made.found
     assert quantisation is not None
-    print(
-        f"ranges by {quantisation.method} on {len(made.windows)} windows of {len(made.windows.clips)} clips, {made.measured.updates} learned"
-    )
+    windows = f"{len(made.windows)} windows of {len(made.windows.clips)} clips, {made.measured.updates} of them learned"
+    print(f"ranges by {quantisation.method} on {windows}")
     if found.by_node:
         width = max(len(cost.node) for cost in found.by_node)
         print(f"{'in int8 alone':<{width + 9}}{'multiply-adds':>14}{'score':>8}{'rank':>8}{'PSNR, dB':>10}")
@@ -80,10 +78,9 @@ def _print(made: Made) -> None:
             figures = f"{one.share:>14.1%}{one.cost.score:>8.3f}{one.cost.rank_correlation:>8.4f}{one.cost.psnr_change_db:>10.3f}"
             print(f"{one.part:<9}{one.node:<{width}}{figures}")
     for name, cost in (("all nodes", found.all_nodes), ("chosen", found.cost)):
-        print(
-            f"{name}: score changes by {cost.score:.3f}, rank correlation {cost.rank_correlation:.4f} (at least {BUDGET['rank_correlation']}), "
-            f"alarms flipped {cost.alarm_flips:.1%} (at most {BUDGET['alarm_flips']:.0%}), gate differs in {cost.gates:.1%}"
-        )
+        limits = f"at least {WITHOUT_LABELS['rank_correlation']}", f"at most {WITHOUT_LABELS['alarm_flips']:.0%}"
+        ranks = f"rank correlation {cost.rank_correlation:.4f} ({limits[0]}), alarms flipped {cost.alarm_flips:.1%} ({limits[1]})"
+        print(f"{name}: score changes by {cost.score:.3f}, {ranks}, gate differs in {cost.gates:.1%}")
     left = [f"{part} {name}" for part, names in quantisation.float_nodes.items() for name in names]
     print(f"{quantisation.share:.1%} of multiply-adds in int8; in float: {', '.join(left) or 'no convolution'}")
     print(f"graphs: {made.bytes_of['int8'] / 1e6:.2f} MB, {made.bytes_of['int8'] / made.bytes_of['fp32']:.2f} of fp32")

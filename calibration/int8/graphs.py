@@ -90,26 +90,28 @@ def quantise(model: onnx.ModelProto, ranges: Mapping[str, float], nodes: Collect
     graph = quantised.graph
     weights = _weights(graph)
     chosen = {conv.name: conv for conv in convolutions(model, ends=()) if conv.name in nodes}
-    told: dict[str, str] = {}  # tensor to the same one after Q/DQ
+    dequantised: dict[str, str] = {}  # tensor to the same one after Q/DQ
     result: list[onnx.NodeProto] = []
     for node in graph.node:
         if (node.name or node.output[0]) in chosen:
             conv = chosen[node.name or node.output[0]]
             kind = weights[conv.weight].data_type
-            if conv.data not in told:
-                told[conv.data], added = _data_nodes(graph, conv.data, ranges[conv.data], kind)
+            if conv.data not in dequantised:
+                dequantised[conv.data], added = _data_nodes(graph, conv.data, ranges[conv.data], kind)
                 result += added
-            if conv.weight not in told:
-                told[conv.weight], added = _weight_nodes(graph, weights[conv.weight], CHANNEL_AXIS[conv.operator])
+            if conv.weight not in dequantised:
+                dequantised[conv.weight], added = _weight_nodes(graph, weights[conv.weight], CHANNEL_AXIS[conv.operator])
                 result += added
-            node.input[0], node.input[1] = told[conv.data], told[conv.weight]
+            node.input[0], node.input[1] = dequantised[conv.data], dequantised[conv.weight]
         result.append(node)
-    nodes_before = list(result)
-    used = {name for node in nodes_before for name in node.input}
+    used = {name for node in result for name in node.input}
     kept = [tensor for tensor in graph.initializer if tensor.name in used]
-    del graph.node[:], graph.initializer[:]
-    graph.node.extend(node for node in nodes_before if node.op_type != "Constant" or node.output[0] in used)
-    graph.initializer.extend(kept)
+    ordered = onnx.GraphProto()
+    ordered.node.extend(node for node in result if node.op_type != "Constant" or node.output[0] in used)
+    ordered.initializer.extend(kept)
+    for field in ("node", "initializer"):
+        graph.ClearField(field)
+        getattr(graph, field).extend(getattr(ordered, field))
     onnx.checker.check_model(quantised, full_check=True)
     return quantised
 
@@ -168,9 +170,9 @@ def _data_nodes(graph: onnx.GraphProto, tensor: str, largest: float, kind: int) 
     graph.initializer.append(numpy_helper.from_array(scale, f"{tensor}/scale"))
     graph.initializer.append(numpy_helper.from_array(np.array(0, np.int8), f"{tensor}/zero"))
     facts = [f"{tensor}/scale", f"{tensor}/zero"]
-    return f"{tensor}/told", [
+    return f"{tensor}/dequantised", [
         helper.make_node("QuantizeLinear", [tensor, *facts], [f"{tensor}/int8"], f"{tensor}/QuantizeLinear"),
-        helper.make_node("DequantizeLinear", [f"{tensor}/int8", *facts], [f"{tensor}/told"], f"{tensor}/DequantizeLinear"),
+        helper.make_node("DequantizeLinear", [f"{tensor}/int8", *facts], [f"{tensor}/dequantised"], f"{tensor}/DequantizeLinear"),
     ]
 
 
@@ -184,7 +186,9 @@ def _weight_nodes(graph: onnx.GraphProto, weight: onnx.TensorProto, axis: int) -
     for suffix, array in (("int8", whole), ("scale", scale), ("zero", np.zeros(scale.shape, np.int8))):
         graph.initializer.append(numpy_helper.from_array(array, f"{name}/{suffix}"))
     inputs = [f"{name}/{suffix}" for suffix in ("int8", "scale", "zero")]
-    return f"{name}/told", [helper.make_node("DequantizeLinear", inputs, [f"{name}/told"], f"{name}/DequantizeLinear", axis=axis)]
+    return f"{name}/dequantised", [
+        helper.make_node("DequantizeLinear", inputs, [f"{name}/dequantised"], f"{name}/DequantizeLinear", axis=axis)
+    ]
 
 
 def _scales(largest: np.ndarray, kind: int) -> np.ndarray:

@@ -16,7 +16,7 @@ from edge_runtime.graphs import Graph
 from edge_runtime.graphs.onnxruntime_session import load_onnxruntime
 from edge_runtime.stream import Arrays
 
-__all__ = ["Measured", "Session", "measure_ranges", "run_windows"]
+__all__ = ["Measured", "Session", "WindowRun", "measure_ranges", "outliers", "run_windows"]
 
 FENCE = 3.0  # interquartile ranges above the upper quartile: further out than normal footage goes
 
@@ -102,7 +102,7 @@ def measure_ranges(
         scores.append((run.clip, float(run.decoded["score/regular_score"][0])))
         updates += run.is_updated
         yield None
-    yield Measured(counted, _outliers(scores), updates)
+    yield Measured(counted, outliers(scores), updates)
 
 
 def _showing(model: onnx.ModelProto, tensors: Sequence[str]) -> onnx.ModelProto:
@@ -116,7 +116,8 @@ def _showing(model: onnx.ModelProto, tensors: Sequence[str]) -> onnx.ModelProto:
     return shown
 
 
-def _outliers(scores: Sequence[tuple[str, float]]) -> dict[str, int]:
+def outliers(scores: Sequence[tuple[str, float]]) -> dict[str, int]:
+    """By clip, how many of its windows have a score far above the others'."""
     values = np.array([score for _, score in scores])
     low, high = np.quantile(values, [0.25, 0.75])
     far = [clip for clip, score in scores if score > high + FENCE * (high - low)]

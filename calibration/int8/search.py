@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import onnx
@@ -16,12 +16,10 @@ from edge_runtime.bundle import Bundle
 from edge_runtime.bundle.manifest import Precision
 from edge_runtime.devices.host_memory import HostBank
 from edge_runtime.evaluation.ranks import rank_correlation
+from edge_runtime.report.verdict import WITHOUT_LABELS, is_within
 from edge_runtime.stream import Arrays
 
-__all__ = ["BUDGET", "Cost", "Int8Model", "NodeCost", "Search", "node_costs", "search", "whole_cost"]
-
-BUDGET = {"rank_correlation": 0.99, "alarm_flips": 0.01}
-"""Least correlation of the scores with those of float32, and the largest share of windows on another side of the threshold."""
+__all__ = ["Cost", "Int8Model", "NodeCost", "Search", "node_costs", "search", "whole_cost"]
 
 WHOLE_WINDOWS = 96
 NODE_WINDOWS = 24  # all that the graphs are given stays in memory for these
@@ -79,7 +77,8 @@ class Cost:
 
     @property
     def is_within_budget(self) -> bool:
-        return self.rank_correlation >= BUDGET["rank_correlation"] and self.alarm_flips <= BUDGET["alarm_flips"]
+        """That of a verdict without labels."""
+        return is_within(WITHOUT_LABELS, asdict(self))
 
 
 @dataclass(frozen=True)

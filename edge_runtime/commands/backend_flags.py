@@ -7,7 +7,7 @@ import argparse
 __all__ = ["add_backend_flags"]
 
 
-def add_backend_flags(parser: argparse.ArgumentParser) -> None:
+def add_backend_flags(parser: argparse.ArgumentParser, *, with_precision: bool = True) -> None:
     """`--backend`, `--device` and `--precision`; what is named and does not work is an error, `auto` takes the best that does."""
     parser.add_argument(
         "--backend",
@@ -16,6 +16,8 @@ def add_backend_flags(parser: argparse.ArgumentParser) -> None:
         help="what runs the graphs (auto: an engine that fits, else ONNX Runtime)",
     )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where (auto: on the GPU if it can)")
+    if not with_precision:
+        return
     parser.add_argument(
         "--precision",
         choices=("auto", "fp32", "fp16", "int8"),

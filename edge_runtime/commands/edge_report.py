@@ -29,13 +29,14 @@ def main(argv: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="edge-report", description=__doc__)
     kinds = parser.add_subparsers(required=True, metavar="KIND")
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument(
-        "--bundle", type=Path, default=Path(os.environ.get("EDGE_BUNDLE", "bundle")), help="default: $EDGE_BUNDLE, else ./bundle"
-    )
-    add_backend_flags(common)
-    common.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the report")
-    common.add_argument("--debug", action="store_true", help="more log lines, and tracebacks")
+    common, of_all = argparse.ArgumentParser(add_help=False), argparse.ArgumentParser(add_help=False)
+    for flags in (common, of_all):
+        flags.add_argument(
+            "--bundle", type=Path, default=Path(os.environ.get("EDGE_BUNDLE", "bundle")), help="default: $EDGE_BUNDLE, else ./bundle"
+        )
+        add_backend_flags(flags, with_precision=flags is common)
+        flags.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the report")
+        flags.add_argument("--debug", action="store_true", help="more log lines, and tracebacks")
 
     accuracy = kinds.add_parser("accuracy", parents=[common], help="AUC by protocol and memory mode, on a labelled set")
     accuracy.add_argument("--data", required=True, metavar="DIR", help="clips: DIR/<clip>/<frame>.jpg or DIR/<clip>.mp4")
@@ -47,6 +48,13 @@ def _parser() -> argparse.ArgumentParser:
     events = kinds.add_parser("events", parents=[common], help="hits and false alarms on sources that know their truth")
     events.add_argument("--source", required=True, metavar="URI", help="for example synthetic:?clips=5&frames=400")
     events.set_defaults(body=_events)
+
+    precision = kinds.add_parser("precision", parents=[of_all], help="what each precision does to scores, alarms and memory: a verdict")
+    precision.add_argument("--data", required=True, metavar="URI", help="clips that training has not seen, as for accuracy")
+    precision.add_argument("--labels", metavar="FILE|DIR", help="as for accuracy; without them there is no AUC")
+    precision.add_argument("--precisions", nargs="+", metavar="NAME", help="these alone, held against the first (default: all)")
+    precision.add_argument("--store", action="store_true", help="write the verdicts into the bundle's manifest")
+    precision.set_defaults(body=_precision)
     return parser
 
 
@@ -120,6 +128,35 @@ def _events(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _precision(arguments: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from edge_runtime.bundle import Bundle
+    from edge_runtime.report.precision import measure_precisions
+    from edge_runtime.report.precision_page import precision_page
+    from edge_runtime.report.verdict import in_words, store
+
+    bundle = Bundle.load(arguments.bundle)
+    report = measure_precisions(
+        bundle,
+        arguments.data,
+        arguments.labels,
+        precisions=arguments.precisions,
+        backend=arguments.backend,
+        device=arguments.device,
+        on_clip=lambda name: print(f"clip {name}", file=sys.stderr),
+    )
+    words = in_words(bundle.manifest, report.verdicts)
+    page = precision_page(report, words)
+    print(page)
+    _write_text(arguments.out / "precision.md", page)
+    _write_json(arguments.out / "precision.json", asdict(report) | {"words": words})
+    if arguments.store:
+        store(bundle, report.verdicts)
+    print(f"-> {arguments.out}" + (f", and the verdicts in {arguments.bundle}/manifest.json" if arguments.store else ""))
+    return 0
+
+
 def _as_json(report: AccuracyReport) -> dict[str, Any]:
     from dataclasses import asdict
 
@@ -152,9 +189,13 @@ def _print_table(report: AccuracyReport) -> None:
 def _write_json(path: Path, value: dict[str, Any]) -> None:
     import json
 
+    _write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def _write_text(path: Path, text: str) -> None:
     from edge_runtime.files import write_atomically
 
-    write_atomically(path, (json.dumps(value, indent=2) + "\n").encode())
+    write_atomically(path, text.encode())
 
 
 if __name__ == "__main__":

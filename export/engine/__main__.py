@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
         "--flavour", choices=("auto", *FLAVOURS), default="auto", help="auto: TensorRT where there is a GPU, else TensorRT-RTX"
     )
     parser.add_argument("--rebuild", action="store_true", help="build anew, whatever is there")
-    parser.add_argument("--force", action="store_true", help="keep an engine whose check is past tolerance")
+    parser.add_argument("--force", action="store_true", help="keep what is past tolerance; build int8 without a good verdict")
     parser.add_argument("--data", metavar="URI", help="normal footage to check (and calibrate) with (default: the built-in scene)")
     parser.add_argument(
         "--int8-mode", default="qdq", metavar="MODE", help="qdq: the bundle's graphs; calibrator: TensorRT 8.6 and 10 measure"

@@ -24,7 +24,7 @@ from edge_runtime.bundle.engines import (
     find_engine,
     make_command,
 )
-from edge_runtime.bundle.manifest import FileSpec, GraphSpec
+from edge_runtime.bundle.manifest import FileSpec, GraphSpec, Verdict
 from edge_runtime.devices.gpu import FoundGpu
 from edge_runtime.devices.host import HostDevice
 from edge_runtime.errors import BackendError, BackendUnavailable, EngineMismatch
@@ -110,9 +110,11 @@ def make_engine(build: EngineBuild, *, rebuild: bool) -> MadeEngine:
     Raises:
         EngineMismatch: there is one that does not fit, and `rebuild` is off.
         IntegrityError: a graph is not what the manifest says, also where its engine could be kept.
-        BackendError: the graphs cannot be built, or the engine is past tolerance; what was there stays.
+        BackendError: int8 without a good verdict; the graphs cannot be built, or the engine is past tolerance; what was there stays.
         SinkError: it cannot be written.
     """
+    choice = choose(build.library.trt, build.precision, build.settings)
+    _check_verdict(build, choice)
     folder = engine_folder(build.bundle, build.library.flavour, build.library.version, build.sm, build.precision)
     remove_leftover_folders(folder.parent)
     if not rebuild:
@@ -122,12 +124,29 @@ def make_engine(build: EngineBuild, *, rebuild: bool) -> MadeEngine:
                 build.bundle.read(graph.onnx)
             _check_settings(build, found)
             return MadeEngine(found, was_kept=True)
-    choice = choose(build.library.trt, build.precision, build.settings)
     parts = _build_parts(build, choice)
     check = _check(build, choice, parts)
     with replacing_folder(folder) as draft:
         sheet = _write(build, choice, parts, check, draft)
     return MadeEngine(Engine(folder, sheet), was_kept=False)
+
+
+def _check_verdict(build: EngineBuild, choice: BuildChoice) -> None:
+    """Refuse int8 graphs that nobody has judged, or that were judged to be too far from float.
+
+    Raises:
+        BackendError: there is no verdict, or not a good one, and it is not forced.
+    """
+    if choice.graphs != "int8" or build.keeps_misfit:
+        return
+    verdict = build.bundle.precision("int8").verdict
+    if isinstance(verdict, Verdict) and verdict.passed:
+        return
+    why = "it failed" if isinstance(verdict, Verdict) else "there is none"
+    raise BackendError(
+        f"{build.bundle.path}: expected a verdict that int8 may be used, {why}. Judge it: "
+        f"edge-report precision --bundle {build.bundle.path} --data … --store --out runs/precision. To build it all the same: FORCE=1"
+    )
 
 
 def _check_settings(build: EngineBuild, engine: Engine) -> None:
@@ -141,7 +160,7 @@ def _check_settings(build: EngineBuild, engine: Engine) -> None:
 
 
 def _build_parts(build: EngineBuild, choice: BuildChoice) -> list[BuiltPlan]:
-    bundle, graphs = build.bundle, build.bundle.precision(choice.graphs)
+    bundle, graphs = build.bundle, choice.graphs_of(build.bundle)
     timing_cache = None
     if build.library.flavour == "tensorrt":  # TensorRT-RTX has none
         timing_cache = bundle.path / ENGINES / f"tensorrt-{build.library.version}-sm{build.sm}.timing"
@@ -175,8 +194,9 @@ def _check(build: EngineBuild, choice: BuildChoice, plans: list[BuiltPlan]) -> E
     if build.gpu is None:
         return EngineCheck(was_run=False, why_not="it was built on a machine without an NVIDIA GPU that answers")
     bundle = build.bundle
-    yardstick = "fp32" if "fp32" in bundle.manifest.precisions else build.precision
-    reference, built = bundle.precision(yardstick), bundle.precision(choice.graphs)
+    # What int8 does to the scores is the verdict's business; the engine has to do what the int8 graphs do.
+    yardstick = choice.graphs if choice.graphs == "int8" or "fp32" not in bundle.manifest.precisions else "fp32"
+    reference, built = bundle.precision(yardstick), choice.graphs_of(bundle)
     in_onnx = Halves(OnnxRuntimeGraph(bundle, reference.encoder), OnnxRuntimeGraph(bundle, reference.decoder))
     with DeviceMemory() as memory:
         sources = [_as_plan(build, part, plan, spec) for part, plan, spec in zip(PARTS, plans, (built.encoder, built.decoder), strict=True)]
@@ -199,7 +219,7 @@ def _as_plan(build: EngineBuild, part: str, plan: BuiltPlan, spec: GraphSpec) ->
 
 
 def _write(build: EngineBuild, choice: BuildChoice, plans: list[BuiltPlan], check: EngineCheck, draft: Path) -> EngineSheet:
-    graphs = build.bundle.precision(choice.graphs)
+    graphs = choice.graphs_of(build.bundle)
     built = []
     for part, spec, plan in zip(PARTS, (graphs.encoder, graphs.decoder), plans, strict=True):
         (draft / f"{part}.plan").write_bytes(plan.content)

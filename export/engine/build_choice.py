@@ -4,7 +4,7 @@
 |---|---|---|---|---|
 | 8.6 | fp32 graphs | fp32 graphs, flag FP16 | int8 graphs, flags INT8 and FP16 | fp32 graphs, flags INT8 and FP16, a calibrator |
 | 10 | fp32 graphs, strongly typed | fp16 graphs, strongly typed (with DLA as 8.6) | as 8.6 | as 8.6 |
-| 11, RTX | as 10 | fp16 graphs, strongly typed | int8 graphs, strongly typed | not there |
+| 11, RTX | as 10 | fp16 graphs, strongly typed | int8 graphs, with fp16 scales where there are such, strongly typed | not there |
 
 Where flags decide, what leads from the last convolutions to the queries and to the decoder's outputs is held in float32 by hand, as it
 is in the bundle's own fp16 graphs: a squared error of 1e-8 is nothing in float16. `OBEY_PRECISION_CONSTRAINTS` makes that binding.
@@ -16,6 +16,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from edge_runtime.bundle import Bundle
+from edge_runtime.bundle.manifest import GraphPair, Precision
 from edge_runtime.errors import ConfigError
 
 __all__ = ["BuildChoice", "EngineSettings", "choose", "hold_in_float32", "layers_behind", "network_flags"]
@@ -80,6 +82,11 @@ class BuildChoice:
     is_strongly_typed: bool
     flags: tuple[Any, ...] = ()
     needs_calibrator: bool = False
+
+    def graphs_of(self, bundle: Bundle) -> Precision | GraphPair:
+        """The graphs to parse: of int8, strongly typed engines have a form of their own, where the bundle has it."""
+        precision = bundle.precision(self.graphs)
+        return (precision.strongly_typed if self.is_strongly_typed else None) or precision
 
     @property
     def holds_float32(self) -> bool:

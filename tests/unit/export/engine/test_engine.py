@@ -22,6 +22,7 @@ import tensorrt_rtx as trt
 
 from edge_runtime.bundle import Bundle
 from edge_runtime.bundle.engines import ENGINES, EngineMachine, encode_sheet, find_engine
+from edge_runtime.bundle.manifest import Verdict
 from edge_runtime.devices.gpu import find_gpu
 from edge_runtime.errors import BackendError, BackendUnavailable, BundleError, ConfigError, EngineMismatch, SinkError
 from edge_runtime.graphs.tensorrt import Plan, TensorRtGraph
@@ -323,6 +324,36 @@ def test_a_damaged_graph_is_not_built(toy: Toy) -> None:
 def test_a_precision_the_bundle_lacks_is_refused(toy: Toy) -> None:
     with raises(Exception, "'int8' … fp32"):
         make(toy("one_pool"), "int8")
+
+
+INT8 = pytest.mark.skipif("int8" not in Bundle.load(PED2).manifest.precisions, reason="the shipped bundle has no int8 graphs")
+
+
+def judged(bundle: Bundle, verdict: Verdict | str) -> Bundle:
+    int8 = replace(bundle.precision("int8"), verdict=verdict)
+    return replace(bundle, manifest=replace(bundle.manifest, precisions=bundle.manifest.precisions | {"int8": int8}))
+
+
+@INT8
+@pytest.mark.parametrize("is_typed", [True, False])
+def test_int8_is_built_from_either_form(ped2: Bundle, is_typed: bool) -> None:
+    bundle = judged(ped2, Verdict(True, {}, {}, ""))
+    if not is_typed:
+        plain = replace(bundle.precision("int8"), strongly_typed=None)
+        bundle = replace(bundle, manifest=replace(bundle.manifest, precisions=bundle.manifest.precisions | {"int8": plain}))
+    sheet = make(bundle, "int8").engine.sheet
+    ending = "int8-fp16.onnx" if is_typed else "int8.onnx"
+    assert (sheet.encoder.onnx.file, sheet.decoder.onnx.file) == (f"encoder.{ending}", f"decoder.{ending}")
+
+
+@INT8
+@pytest.mark.parametrize("verdict", ["A sentence.", Verdict(False, {"auc_loss": 0.5}, {"auc_loss": 0.7}, "")])
+def test_int8_without_a_good_verdict_is_built_by_force_alone(ped2: Bundle, verdict: Verdict | str) -> None:
+    bundle = judged(ped2, verdict)
+    with raises(BackendError, "int8", "edge-report precision", "FORCE=1"):
+        make(bundle, "int8")
+    assert not (ped2.path / ENGINES).exists()
+    assert not make_engine(replace(build_of(bundle, "int8"), keeps_misfit=True), rebuild=False).was_kept
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--force", action="store_true", help="keep what is past tolerance; build int8 without a good verdict")
     parser.add_argument("--data", metavar="URI", help="normal footage to check (and calibrate) with (default: the built-in scene)")
     parser.add_argument(
-        "--int8-mode", default="qdq", metavar="MODE", help="qdq: the bundle's graphs; calibrator: TensorRT 8.6 and 10 measure"
+        "--int8-mode",
+        default="qdq",
+        metavar="MODE",
+        help="qdq: the bundle's graphs; calibrator, calibrator-minmax: TensorRT measures",
     )
     parser.add_argument("--streams", type=int, default=1, metavar="N", help="cameras that share one call (default: %(default)s)")
     parser.add_argument("--workspace-mb", type=int, default=1024, metavar="N", help="memory for layers at work (default: %(default)s)")

@@ -20,9 +20,10 @@ from edge_runtime.bundle import Bundle
 from edge_runtime.bundle.manifest import GraphPair, Precision
 from edge_runtime.errors import ConfigError
 
-__all__ = ["BuildChoice", "EngineSettings", "choose", "hold_in_float32", "layers_behind", "network_flags"]
+__all__ = ["CALIBRATORS", "BuildChoice", "EngineSettings", "choose", "hold_in_float32", "layers_behind", "network_flags"]
 
-INT8_MODES = ("qdq", "calibrator")
+CALIBRATORS = {"calibrator": "entropy", "calibrator-minmax": "minmax"}
+INT8_MODES = ("qdq", *CALIBRATORS)
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class EngineSettings:
         workspace_mb: memory that layers may use while they run.
         level: of optimisation, 0 (fast build) to 5 (fast engine).
         dla_core: of a Jetson's DLA to run on, the GPU where a layer cannot; None: the GPU alone.
-        int8_mode: `qdq`: the bundle's Q/DQ graphs; `calibrator`: TensorRT measures ranges itself (8.6 and 10).
+        int8_mode: `qdq`: the bundle's Q/DQ graphs; `calibrator`, `calibrator-minmax`: TensorRT measures ranges itself (8.6 and 10).
         is_version_compatible: later versions of the same major version load the engine, which may be slower.
         is_hardware_compatible: it runs on every GPU from Ampere on, slower; not on a Jetson.
     """
@@ -60,9 +61,9 @@ class EngineSettings:
             raise ConfigError(f"--dla: expected one stream, got {self.streams}: a DLA takes one batch size only. Leave --streams out.")
         if self.int8_mode not in INT8_MODES:
             raise ConfigError(f"--int8-mode: expected one of {', '.join(INT8_MODES)}, got '{self.int8_mode}'.")
-        if self.int8_mode == "calibrator" and self.streams > 1:  # TensorRT would read as many from a buffer with one
+        if self.int8_mode in CALIBRATORS and self.streams > 1:  # TensorRT would read as many from a buffer with one
             raise ConfigError(
-                f"--int8-mode calibrator: expected one stream, got {self.streams}: ranges are measured a stream at a time. "
+                f"--int8-mode {self.int8_mode}: expected one stream, got {self.streams}: ranges are measured a stream at a time. "
                 "Leave --streams out."
             )
 
@@ -103,9 +104,9 @@ def choose(trt: Any, precision: str, settings: EngineSettings) -> BuildChoice:
     knows_types = hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
     if settings.dla_core is not None and precision == "fp32":
         raise ConfigError("--dla: expected precision fp16 or int8, got fp32: a DLA has no other. Say PRECISION=fp16.")
-    if precision == "int8" and settings.int8_mode == "calibrator":
+    if precision == "int8" and settings.int8_mode in CALIBRATORS:
         if not hasattr(trt, "IInt8EntropyCalibrator2"):
-            raise ConfigError("--int8-mode calibrator: expected TensorRT 8.6 or 10, this one has no calibrators. Say INT8_MODE=qdq.")
+            raise ConfigError(f"--int8-mode {settings.int8_mode}: expected TensorRT 8.6 or 10, this one has none. Say INT8_MODE=qdq.")
         flags = (trt.BuilderFlag.INT8, trt.BuilderFlag.FP16, trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
         return BuildChoice("fp32", False, flags, needs_calibrator=True)
     if precision == "int8" and hasattr(trt.BuilderFlag, "INT8"):

@@ -2,32 +2,49 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from edge_runtime.files import write_atomically
 from export.engine.device_memory import DeviceMemory
 
-__all__ = ["entropy_calibrator"]
+__all__ = ["cache_name", "calibrator"]
+
+
+def cache_name(content: bytes, batches: Sequence[Mapping[str, np.ndarray]], method: str) -> str:
+    """A file name that is another one for another graph, other footage or another method."""
+    digest = hashlib.sha256(content)
+    for batch in batches:
+        for name in sorted(batch):
+            digest.update(name.encode())
+            digest.update(np.ascontiguousarray(batch[name]).tobytes())
+    return f"{method}-{digest.hexdigest()[:16]}.calibration"
 
 
 @contextmanager
-def entropy_calibrator(trt: Any, batches: Sequence[Mapping[str, np.ndarray]]) -> Iterator[Any]:
+def calibrator(trt: Any, batches: Sequence[Mapping[str, np.ndarray]], method: str, cache: Path) -> Iterator[Any]:
     """A calibrator that shows the builder each batch once; it is valid inside the block.
 
     Args:
         batches: inputs by name, each with one stream.
+        method: `entropy` or `minmax`.
+        cache: what an earlier build measured on the same; written where it is missing. See `cache_name`.
 
     Raises:
         BackendError: there is no GPU.
+        SinkError: the cache cannot be written.
     """
+    base: Any = trt.IInt8MinMaxCalibrator if method == "minmax" else trt.IInt8EntropyCalibrator2
     with DeviceMemory() as memory:
 
-        class Calibrator(trt.IInt8EntropyCalibrator2):
+        class Calibrator(base):
             def __init__(self) -> None:
-                trt.IInt8EntropyCalibrator2.__init__(self)
+                base.__init__(self)
                 self._batches = iter(batches)
 
             def get_batch_size(self) -> int:
@@ -40,10 +57,11 @@ def entropy_calibrator(trt: Any, batches: Sequence[Mapping[str, np.ndarray]]) ->
                 there = memory.upload({name: batch[name] for name in names})
                 return [there[name].address for name in names]
 
-            def read_calibration_cache(self) -> None:
-                """Every build measures anew: the clips may be others."""
+            def read_calibration_cache(self) -> bytes | None:
+                return cache.read_bytes() if cache.exists() else None
 
-            def write_calibration_cache(self, cache: Any) -> None:
-                """Nothing is kept."""
+            def write_calibration_cache(self, measured: Any) -> None:
+                cache.parent.mkdir(exist_ok=True)
+                write_atomically(cache, bytes(measured))
 
         yield Calibrator()

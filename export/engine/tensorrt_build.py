@@ -16,9 +16,9 @@ from edge_runtime.bundle.manifest import TensorSpec
 from edge_runtime.errors import BackendError, BackendUnavailable, ConfigError
 from edge_runtime.files import remove_leftovers, unwritable, write_atomically
 from edge_runtime.graphs.tensorrt_library import Library, TensorRtLog, open_log
-from export.engine.build_choice import BuildChoice, EngineSettings, hold_in_float32, network_flags
+from export.engine.build_choice import CALIBRATORS, BuildChoice, EngineSettings, hold_in_float32, network_flags
 from export.engine.build_progress import BuildProgress, attach_progress
-from export.engine.int8_calibrator import entropy_calibrator
+from export.engine.int8_calibrator import cache_name, calibrator
 from export.engine.layer_report import layers_of_network
 
 __all__ = ["BuildInput", "BuiltPlan", "build_plan"]
@@ -89,7 +89,9 @@ def build_plan(library: Library, graph: BuildInput, choice: BuildChoice, setting
     with ExitStack() as stack:
         if choice.needs_calibrator:
             config.set_calibration_profile(profile)
-            config.int8_calibrator = stack.enter_context(entropy_calibrator(trt, graph.calibration))
+            method = CALIBRATORS[settings.int8_mode]
+            cached = (timing_cache or Path(graph.origin)).with_name(cache_name(graph.content, graph.calibration, method))
+            config.int8_calibrator = stack.enter_context(calibrator(trt, graph.calibration, method, cached))
         cache = _open_timing_cache(config, timing_cache)
         progress = BuildProgress(Path(graph.origin).name)
         stack.callback(progress.close)

@@ -28,6 +28,7 @@ DECIDED = {
     ("IBuilderConfig", "int8_calibrator"): ("trt", "IInt8EntropyCalibrator2"),
     ("IBuilderConfig", "set_calibration_profile"): ("trt", "IInt8EntropyCalibrator2"),
     ("trt", "IInt8EntropyCalibrator2"): ("trt", "IInt8EntropyCalibrator2"),
+    ("trt", "IInt8MinMaxCalibrator"): ("trt", "IInt8EntropyCalibrator2"),
 }
 
 # Graphs, flags of the network, flags of the builder.

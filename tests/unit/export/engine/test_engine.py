@@ -362,7 +362,7 @@ def test_int8_without_a_good_verdict_is_built_by_force_alone(ped2: Bundle, verdi
         ({"streams": 0}, "--streams … 1"),
         ({"level": 6}, "--level … 0 to 5"),
         ({"workspace_mb": 0}, "--workspace-mb"),
-        ({"int8_mode": "guess"}, "--int8-mode … qdq, calibrator"),
+        ({"int8_mode": "guess"}, "--int8-mode … qdq, calibrator, calibrator-minmax"),
         ({"int8_mode": "calibrator", "streams": 2}, "ranges … a time"),
         ({"dla_core": 0, "streams": 2}, "DLA … batch size"),
         ({"dla_core": 0}, "--dla … fp16 or int8 … fp32"),

@@ -9,8 +9,11 @@ from torch import Tensor, nn
 
 from edge_runtime.preprocess import InputSpec
 from export.split import scores, split
-from train.memory import initial_items, read
-from train.models import Mnad
+from tests.kit.mnad_models import mnad
+from train.data import Batch
+from train.loop import forward
+from train.memory import Memory
+from train.models.mnad_prediction import MnadPrediction
 
 SPEC = InputSpec(frames=4, target=4, channels=3, height=32, width=48)
 NODES = ("error_map", "psnr_db", "regular_score", "local_error")
@@ -18,15 +21,13 @@ NODES = ("error_map", "psnr_db", "regular_score", "local_error")
 
 @pytest.mark.parametrize("has_memory", [True, False])
 def test_the_fused_halves_say_what_the_model_says(has_memory: bool) -> None:
-    model, clip, target = _model(has_memory), _images(2, 4), _images(2)
+    model, window, target = _model(has_memory), _images(2, 4), _images(2)
     with torch.no_grad():
-        wanted = dict(model.encoder(clip))
-        items = initial_items(5, model.query_size, torch.Generator().manual_seed(0))
-        mixed = read(wanted["query"], items) if has_memory else None
-        prediction = model.decoder(wanted["query"], mixed, wanted["skip_1"], wanted["skip_2"], wanted["skip_3"])
+        step = forward(model, Memory(model.pools, torch.Generator().manual_seed(0)), Batch(window, target, torch.zeros(2).bool()))
+        wanted, prediction = step.encoded, step.prediction
         halves = split(model)
-        got = dict(zip(halves.encoder.outputs, halves.encoder(clip), strict=True))
-        given = {**got, "target": target} | ({"read": mixed} if has_memory else {})
+        got = dict(zip(halves.encoder.outputs, halves.encoder(window), strict=True))
+        given = {**got, **step.reading.inputs, "target": target}
         decoded = dict(zip(halves.decoder.outputs, halves.decoder(*(given[name] for name in halves.decoder.inputs)), strict=True))
     for name, tensor in wanted.items():
         assert (got[name] - tensor).abs().max() <= 1e-5
@@ -134,14 +135,13 @@ def _scores_by_hand(prediction: np.ndarray, target: np.ndarray) -> tuple[np.ndar
     return error_map, psnr_db, regular_score, local_error
 
 
-def _model(has_memory: bool) -> Mnad:
+def _model(has_memory: bool) -> MnadPrediction:
     """Random weights; the batch norms have seen a few batches."""
     torch.manual_seed(0)
-    model = Mnad(SPEC, width=4, has_memory=has_memory)
+    model = mnad(SPEC, width=4, has_memory=has_memory)
     for _ in range(3):
-        encoded = dict(model.encoder(torch.randn(2, 4, 3, 32, 48)))
-        encoded["read"] = encoded["query"] if has_memory else None
-        model.decoder(**encoded)
+        encoded = model.encode(torch.randn(2, 4, 3, 32, 48))
+        model.decode(encoded | {"read": encoded["query"]})
     return model.eval()
 
 

@@ -7,6 +7,7 @@ import safetensors.torch
 import torch
 
 from edge_runtime.errors import ConfigError
+from tests.kit.wording import raises
 from train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
 TENSORS = {
@@ -36,7 +37,7 @@ def test_a_part_is_what_begins_with_its_name() -> None:
 
 
 def test_a_missing_checkpoint_says_to_train(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"expected a checkpoint, found none\. Train first"):
+    with raises(ConfigError, "checkpoint.safetensors … make train"):
         load_checkpoint(tmp_path / "checkpoint.safetensors")
 
 
@@ -46,7 +47,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path, share: float) -> None:
     save_checkpoint(path, Checkpoint(TENSORS, FACTS))
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(ConfigError, match=r"checkpoint\.safetensors: expected a checkpoint, cannot read it"):
+    with raises(ConfigError, "checkpoint.safetensors … RESUME=1"):
         load_checkpoint(path)
 
 
@@ -54,5 +55,5 @@ def test_a_truncated_file_is_refused(tmp_path: Path, share: float) -> None:
 def test_tensors_without_facts_are_no_checkpoint(tmp_path: Path, metadata: dict[str, str] | None) -> None:
     path = tmp_path / "checkpoint.safetensors"
     safetensors.torch.save_file({"model.weight": torch.zeros(2)}, path, metadata=metadata)
-    with pytest.raises(ConfigError, match="expected a checkpoint, cannot read it"):
+    with raises(ConfigError, "checkpoint.safetensors … RESUME=1"):
         load_checkpoint(path)

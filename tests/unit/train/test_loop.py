@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,14 @@ import train.arithmetic
 import train.loop
 from edge_runtime.errors import ConfigError
 from edge_runtime.preprocess import InputSpec
+from tests.kit.wording import missing, raises
 from train.checkpoint import Checkpoint, load_checkpoint
-from train.config import DataConfig, MemoryConfig, ModelConfig, OptimiserConfig, PseudoAnomalyConfig, TrainConfig
-from train.loop import predict
+from train.config import DataConfig, OptimiserConfig, PseudoAnomalyConfig, TrainConfig, config_values
+from train.data import Batch
+from train.loop import forward
 from train.loop import train as run_training
+from train.memory import Memory
+from train.mnad import MemoryConfig, MnadSections, NetworkConfig
 from train.models import build_model
 
 pytestmark = pytest.mark.trains
@@ -27,8 +31,8 @@ DATA = "synthetic:?clips=3&frames=30&anomalies=off&width=64&height=64"
 CONFIG = TrainConfig(
     name="tiny",
     input=InputSpec(frames=4, target=4, channels=1, height=32, width=32),
-    model=ModelConfig(width=2),
-    memory=MemoryConfig(items=4),
+    model="mnad_prediction",
+    sections=MnadSections(NetworkConfig(width=2), MemoryConfig(items=4)),
     optimiser=OptimiserConfig(learning_rate=2e-3, batch_size=4, epochs=2),
     seed=3,
 )
@@ -65,7 +69,7 @@ def test_the_run_folder(straight: Path) -> None:
     names = {path.name for path in straight.iterdir()}
     assert names == {"run.json", "checkpoint.safetensors", "best.safetensors", "metrics.jsonl", "tensorboard", "cache"}
     run = json.loads((straight / "run.json").read_text())
-    assert run["configuration"] == json.loads(json.dumps(asdict(CONFIG)))
+    assert run["configuration"] == json.loads(json.dumps(config_values(CONFIG)))
     assert (run["data"], run["fps"]) == (DATA, 15.0)
     assert [clip["name"] for clip in run["training"]] == ["synthetic-00", "synthetic-02"]
     assert [(clip["name"], clip["start"], clip["stop"]) for clip in run["held_out"]] == [("synthetic-01", 0, 30)]
@@ -102,7 +106,7 @@ def test_the_loss_falls(straight: Path) -> None:
 def test_metrics_have_the_memorys_health(straight: Path) -> None:
     for epoch, metrics in enumerate(_metrics(straight), start=1):
         assert metrics["epoch"] == epoch
-        health = metrics["memory"]
+        health = metrics["memory"]["memory"]
         assert len(health["usage"]) == 4 and sum(health["usage"]) == pytest.approx(1)
         assert -1 <= health["largest_cosine"] <= 1
         assert 0 < health["drift"] <= 2
@@ -110,10 +114,7 @@ def test_metrics_have_the_memorys_health(straight: Path) -> None:
 
 def test_a_loss_that_is_no_number_ends_the_training_and_keeps_no_weights(tmp_path: Path) -> None:
     config = replace(CONFIG, optimiser=replace(CONFIG.optimiser, learning_rate=1e38))
-    with pytest.raises(
-        ConfigError,
-        match=r"epoch 1: expected a finite loss, got (nan|inf)\. .* lower optimiser\.learning_rate \(it is 1e\+38\) or smaller",
-    ):
+    with raises(ConfigError, "epoch 1 … optimiser.learning_rate … 1e+38"):
         run_training(config, DATA, tmp_path / "run")
     assert not list((tmp_path / "run").glob("*.safetensors")) and not (tmp_path / "run" / "metrics.jsonl").exists()
 
@@ -121,7 +122,7 @@ def test_a_loss_that_is_no_number_ends_the_training_and_keeps_no_weights(tmp_pat
 def test_so_does_a_held_out_loss_and_the_epoch_before_stays(straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     losses = iter([0.5, float("nan")])
     monkeypatch.setattr(train.loop, "_held_out_loss", lambda *_: next(losses))
-    with pytest.raises(ConfigError, match="epoch 2: expected a finite loss, got nan"):
+    with raises(ConfigError, "epoch 2 … nan"):
         run_training(CONFIG, DATA, tmp_path / "run")
     assert load_checkpoint(tmp_path / "run" / "checkpoint.safetensors").facts["epoch"] == 1
     assert len(_metrics(tmp_path / "run")) == 1
@@ -134,17 +135,17 @@ def test_tensorboard_has_events(straight: Path) -> None:
 
 
 def test_an_existing_run_is_refused_without_resume(straight: Path) -> None:
-    with pytest.raises(ConfigError, match=r"expected an empty folder, found a run\. Go on with RESUME=1"):
+    with raises(ConfigError, str(straight), "RESUME=1 … OUT="):
         run_training(CONFIG, DATA, straight)
 
 
 def test_resume_refuses_another_configuration(straight: Path) -> None:
-    with pytest.raises(ConfigError, match="got another in: seed"):
+    with raises(ConfigError, "seed … CONFIG"):
         run_training(replace(CONFIG, seed=4), DATA, straight, resume=True)
 
 
 def test_resume_refuses_other_footage(straight: Path) -> None:
-    with pytest.raises(ConfigError, match="got another in: the data"):
+    with raises(ConfigError, "data … DATA"):
         run_training(CONFIG, DATA.replace("frames=30", "frames=31"), straight, resume=True)
 
 
@@ -154,7 +155,7 @@ def test_a_run_begun_before_a_key_existed_goes_on_with_its_default(straight: Pat
     del run["configuration"]["pseudo_anomalies"]
     (out / "run.json").write_text(json.dumps(run))
     run_training(CONFIG, DATA, out, resume=True)
-    with pytest.raises(ConfigError, match="got another in: pseudo_anomalies"):
+    with raises(ConfigError, "pseudo_anomalies … CONFIG"):
         run_training(replace(CONFIG, pseudo_anomalies=PseudoAnomalyConfig(share=0.5)), DATA, out, resume=True)
 
 
@@ -188,23 +189,24 @@ def test_footage_of_another_rate_than_the_configurations_is_warned_of(tmp_path: 
 
 
 def test_bf16_is_warned_of_where_it_is_slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(train.arithmetic, "has_bf16_arithmetic", lambda: False)
+    monkeypatch.setattr(train.arithmetic, "has_bf16_arithmetic", lambda device: False)
     run_training(_one_epoch(precision="bf16"), DATA, tmp_path / "run")
-    assert len([message for message in caplog.messages if "no bfloat16 arithmetic" in message]) == 1
+    assert len([message for message in caplog.messages if not missing(message, "bfloat16")]) == 1
 
 
 def test_bf16_really_computes_in_another_precision() -> None:
-    model = build_model(replace(CONFIG, memory=MemoryConfig(items=0))).eval()
-    clip = torch.rand(1, 4, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    model = build_model(replace(CONFIG, sections=replace(CONFIG.sections, memory=MemoryConfig(items=0)))).eval()
+    window = torch.rand(1, 4, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        exact, query = predict(model, None, clip, "fp32")
-        rounded, rounded_query = predict(model, None, clip, "bf16")
-    assert (rounded.dtype, rounded_query.dtype) == (exact.dtype, query.dtype) == (torch.float32, torch.float32)
-    assert 0 < (query - rounded_query).abs().max() < 0.1
+        batch, memory = Batch(window, window[:, 0], torch.zeros(1, dtype=torch.bool)), Memory((), torch.Generator())
+        exact, rounded = (forward(model, memory, batch, precision) for precision in ("fp32", "bf16"))
+    queries = [step.encoded["query"] for step in (exact, rounded)]
+    assert {tensor.dtype for tensor in (*queries, exact.prediction, rounded.prediction)} == {torch.float32}
+    assert 0 < (queries[0] - queries[1]).abs().max() < 0.1
 
 
 def test_without_memory_there_are_neither_items_nor_health(tmp_path: Path) -> None:
-    run_training(replace(_one_epoch(), memory=MemoryConfig(items=0)), DATA, tmp_path / "run")
+    run_training(replace(_one_epoch(), sections=replace(CONFIG.sections, memory=MemoryConfig(items=0))), DATA, tmp_path / "run")
     [metrics] = _metrics(tmp_path / "run")
     assert "memory" not in metrics
     assert metrics["loss"] == metrics["prediction"]
@@ -212,7 +214,7 @@ def test_without_memory_there_are_neither_items_nor_health(tmp_path: Path) -> No
 
 
 def test_a_single_window_is_refused_before_a_run_is_begun(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="expected 2 windows or more to train on, the training clips have 1"):
+    with raises(ConfigError, "2 … 1 … synthetic:?clips=2&frames=5&width=64&height=64"):
         run_training(CONFIG, "synthetic:?clips=2&frames=5&width=64&height=64", tmp_path / "run")
     assert not (tmp_path / "run" / "run.json").exists()
 

@@ -4,9 +4,11 @@ from math import sqrt
 
 import pytest
 import torch
-from train.losses import mnad_losses
+from torch import Tensor
 
-from train.config import LossConfig
+from train.memory import Reading, TrainedPool
+from train.mnad import LossConfig, mnad_losses
+from train.model import Step
 
 # Query 0 lies on item 0: distances 0 and √2. Query 1, (0.6, 0.8): √0.4 to item 1, √0.8 to item 0.
 ITEMS = torch.eye(2)
@@ -14,31 +16,43 @@ QUERY = torch.tensor([[1.0, 0.0], [0.6, 0.8]]).T[None, :, None]  # (1, 2, 1, 2)
 TARGET = torch.zeros(1, 1, 2, 2)
 PREDICTION = torch.full_like(TARGET, 0.5)
 SEPARATENESS = (0 + (sqrt(0.4) - sqrt(0.8) + 1)) / 2
+POOLS = (TrainedPool("memory", "query", "read", "softmax", items=2, size=2),)
 
 
 @pytest.mark.parametrize(("compactness", "wanted"), [("distance", sqrt(0.4) / 2), ("squared", (0.36 + 0.04) / 4)])
 def test_the_three_losses_and_their_sum(compactness: str, wanted: float) -> None:
     config = LossConfig(compactness=compactness, compactness_weight=0.3, separateness_weight=0.2)
-    losses = mnad_losses(PREDICTION, TARGET, QUERY, ITEMS, config)
-    assert losses.prediction.item() == pytest.approx(0.25)
-    assert losses.compactness.item() == pytest.approx(wanted, abs=2e-6)
-    assert losses.separateness.item() == pytest.approx(SEPARATENESS, abs=2e-6)
-    assert losses.total.item() == pytest.approx(0.25 + 0.3 * wanted + 0.2 * SEPARATENESS, abs=2e-6)
+    losses = mnad_losses(_step(), POOLS, config)
+    assert losses["prediction"].item() == pytest.approx(0.25)
+    assert losses["compactness"].item() == pytest.approx(wanted, abs=2e-6)
+    assert losses["separateness"].item() == pytest.approx(SEPARATENESS, abs=2e-6)
+    assert losses["loss"].item() == pytest.approx(0.25 + 0.3 * wanted + 0.2 * SEPARATENESS, abs=2e-6)
+
+
+def test_the_memorys_two_are_summed_over_the_pools() -> None:
+    losses = mnad_losses(_step(), (*POOLS, *POOLS), LossConfig())
+    assert losses["separateness"].item() == pytest.approx(2 * SEPARATENESS, abs=2e-6)
+    assert losses["compactness"].item() == pytest.approx(2 * 0.1, abs=2e-6)
 
 
 def test_separateness_is_zero_where_every_query_is_closer_by_the_margin() -> None:
     config = LossConfig(margin=sqrt(0.8) - sqrt(0.4) - 1e-4)
-    assert mnad_losses(PREDICTION, TARGET, QUERY, ITEMS, config).separateness.item() == 0
+    assert mnad_losses(_step(), POOLS, config)["separateness"].item() == 0
 
 
 def test_items_are_constants_and_queries_are_not() -> None:
     query, items = QUERY.clone().requires_grad_(), ITEMS.clone()
-    mnad_losses(PREDICTION, TARGET, query, items, LossConfig()).total.backward()
+    mnad_losses(_step(query, items), POOLS, LossConfig())["loss"].backward()
     assert query.grad is not None and query.grad.isfinite().all() and query.grad.abs().sum() > 0
     assert items.grad is None
 
 
 def test_without_memory_only_the_prediction_counts() -> None:
-    losses = mnad_losses(PREDICTION, TARGET, QUERY, None, LossConfig())
-    assert (losses.total.item(), losses.prediction.item()) == (0.25, 0.25)
-    assert (losses.compactness.item(), losses.separateness.item()) == (0, 0)
+    losses = mnad_losses(_step(), (), LossConfig())
+    assert (losses["loss"].item(), losses["prediction"].item()) == (0.25, 0.25)
+    assert (losses["compactness"].item(), losses["separateness"].item()) == (0, 0)
+
+
+def _step(query: Tensor = QUERY, items: Tensor = ITEMS) -> Step:
+    nothing = Reading({}, {}, {})
+    return Step(TARGET[None], TARGET, PREDICTION, {"query": query}, nothing, {"memory": items}, torch.zeros(1, dtype=torch.bool))

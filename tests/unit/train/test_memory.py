@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from train.memory import flatten, initial_items, memory_health, read, write
+from edge_runtime.errors import ConfigError
+from tests.kit.wording import raises
+from train.memory import Memory, TrainedPool, address, flatten, initial_items, pool_health, read, write
 
 # Item 1 is claimed by (0, 1) alone, at cosine 0.6; the query (1, 0), which item 0 has, is closer to it: 0.8.
 ITEMS = torch.tensor([[1.0, 0.0], [0.8, 0.6], [-1.0, 0.0]])
@@ -20,14 +22,23 @@ def test_flatten_makes_a_row_of_every_cell_of_every_batch_entry() -> None:
 
 def test_a_read_mixes_the_items_by_softmax() -> None:
     items = torch.eye(2)
-    mixed = read(_query([1.0, 0.0], [0.6, 0.8]), items)
+    mixed = read(address(_query([1.0, 0.0], [0.6, 0.8]), items), items)
     first, second = exp(1) / (exp(1) + 1), 1 / (1 + exp(0.2))
     assert mixed.shape == (1, 2, 1, 2)
     assert flatten(mixed).numpy() == pytest.approx(torch.tensor([[first, 1 - first], [second, 1 - second]]).numpy(), abs=1e-6)
 
 
-def test_a_read_gives_no_gradient_to_query_or_items() -> None:
-    assert not read(_query(AHEAD).requires_grad_(), torch.eye(2, requires_grad=True)).requires_grad
+def test_hard_shrinkage_cuts_at_an_even_share_and_rescales() -> None:
+    weights = address(_query(AHEAD), ITEMS, "hard_shrink")  # by softmax 0.51, 0.42 and 0.07, of which the last is below a third
+    first = 1 / (1 + exp(-0.2))
+    assert weights.flatten().tolist() == pytest.approx([first, 1 - first, 0], abs=1e-6)
+
+
+def test_a_query_as_close_to_all_items_reads_nothing_by_hard_shrinkage() -> None:
+    items = torch.eye(2)
+    weights = address(_query([1.0, 1.0]), items, "hard_shrink")
+    assert not weights.any()
+    assert not read(weights, items).any()
 
 
 @pytest.mark.parametrize(("scale", "weight"), [("all", exp(0.6 - 0.8)), ("claimed", 1.0)])
@@ -75,17 +86,68 @@ def test_the_first_items_are_unit_rows_without_negative_elements_and_depend_on_t
     assert not torch.equal(items, initial_items(4, 16, torch.Generator().manual_seed(6)))
 
 
-def test_memory_health_of_two_items_of_which_one_turned() -> None:
+def test_health_of_two_items_of_which_one_turned() -> None:
     before = torch.eye(2)
     items = torch.tensor([[1.0, 0.0], [0.6, 0.8]])
-    health = memory_health(torch.tensor([1.0, 3.0]), items, before)
+    health = pool_health(torch.tensor([1.0, 3.0]), items, before)
     assert health.usage == (0.25, 0.75)
     assert health.largest_cosine == pytest.approx(0.6)
     assert health.drift == pytest.approx(0.2)
 
 
-def test_memory_health_without_a_claim_has_no_usage() -> None:
-    assert memory_health(torch.zeros(2), torch.eye(2), torch.eye(2)).usage == (0.0, 0.0)
+def test_health_without_a_claim_has_no_usage() -> None:
+    assert pool_health(torch.zeros(2), torch.eye(2), torch.eye(2)).usage == (0.0, 0.0)
+
+
+RULE = TrainedPool("near", "query", "read", "softmax", items=3, size=2)
+GRADIENT = TrainedPool("far", "query", None, "hard_shrink", items=5, size=2, learned="gradient", update="none")
+
+
+def _memory() -> Memory:
+    return Memory((RULE, GRADIENT), torch.Generator().manual_seed(0))
+
+
+def test_two_pools_read_one_query_and_one_of_them_goes_to_the_decoder() -> None:
+    reading = _memory().read({"query": _query(AHEAD, ASIDE)})
+    assert {name: tuple(weights.shape) for name, weights in reading.weights.items()} == {"near": (1, 3, 1, 2), "far": (1, 5, 1, 2)}
+    assert {name: tuple(read.shape) for name, read in reading.reads.items()} == {"near": (1, 2, 1, 2), "far": (1, 2, 1, 2)}
+    assert set(reading.inputs) == {"read"} and reading.inputs["read"] is reading.reads["near"]
+
+
+def test_only_the_items_of_the_gradient_are_the_optimisers_and_get_one() -> None:
+    memory = _memory()
+    query = _query(AHEAD).requires_grad_()
+    reading = memory.read({"query": query})
+    assert [parameter is memory.items["far"] for parameter in memory.parameters()] == [True]
+    assert not reading.reads["near"].requires_grad and not memory.items["near"].requires_grad
+    weights = reading.weights["far"]
+    weights.square().sum().backward()
+    assert memory.items["far"].grad is not None and query.grad is not None
+
+
+def test_only_the_items_of_a_rule_are_written() -> None:
+    memory = _memory()
+    before = memory.copy_items()
+    memory.write({"query": _query(AHEAD, ASIDE)})
+    assert not torch.equal(memory.items["near"], before["near"])
+    assert torch.equal(memory.items["far"], before["far"])
+
+
+def test_items_have_their_names_in_a_checkpoint_and_come_back() -> None:
+    memory, other = _memory(), Memory((RULE, GRADIENT), torch.Generator().manual_seed(1))
+    assert set(memory.tensors()) == {"near.items", "far.items"}
+    other.load(memory.tensors() | {"model.far.items": torch.zeros(1)}, "run")
+    for name, items in memory.items.items():
+        assert torch.equal(other.items[name], items)
+    assert other.items["far"].requires_grad and not other.items["near"].requires_grad
+
+
+@pytest.mark.parametrize(
+    ("tensors", "named"), [({}, "(3, 2)"), ({"near.items": torch.zeros(4, 2), "far.items": torch.zeros(5, 2)}, "(4, 2)")]
+)
+def test_the_items_of_another_memory_are_refused(tensors: dict[str, Tensor], named: str) -> None:
+    with raises(ConfigError, "runs/gate", named, "[memory]"):
+        _memory().load(tensors, "runs/gate")
 
 
 def _query(*cells: list[float]) -> Tensor:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from edge_runtime.preprocess import InputSpec
 from train.config import PseudoAnomalyConfig
@@ -31,8 +32,7 @@ def test_a_window_at_the_clips_beginning_stays_as_it_is() -> None:
 
 def test_each_window_is_drawn_from_its_own_clip() -> None:
     clips = [_clip(40), _clip(40, first=100)]
-    windows = np.stack([clips[1][20:27]])
-    quicken_some(windows, clips, np.array([[1, 20]]), 4, WHOLE, np.random.default_rng(0))
+    windows = _quickened(WHOLE, starts=[(1, 20)], clips=clips)
     assert _levels(windows[0])[:4] == [114, 117, 120, 123]
 
 
@@ -57,14 +57,19 @@ def test_a_box_is_fast_inside_normal_outside_and_soft_between() -> None:
 def test_a_box_lies_where_something_moves() -> None:
     clip = np.zeros((40, 1, 16, 24), np.uint8)
     clip[20, :, 12, 20] = 200
-    windows = np.stack([clip[20:27]] * 20)
-    quicken_some(windows, [clip], np.array([[0, 20]] * 20), 4, BOXES, np.random.default_rng(0))
+    windows = _quickened(BOXES, starts=[(0, 20)] * 20, clips=[clip])
     assert windows[:, :4, 0, 12, 20].tolist() == [[0, 0, 200, 0]] * 20  # frames 14, 17, 20 and 23
 
 
 def test_the_blend_is_the_masks() -> None:
-    window, past = np.full((2, 1, 1, 3), 100, np.uint8), np.full((2, 1, 1, 3), 200, np.uint8)
-    assert quicken(window, past, np.array([[0, 0.25, 1]]))[0, 0].tolist() == [[100, 125, 200]]
+    window, past = (torch.full((2, 1, 1, 3), level, dtype=torch.uint8) for level in (100, 200))
+    assert quicken(window, past, torch.tensor([[0, 0.25, 1]]))[0, 0].tolist() == [[100, 125, 200]]
+
+
+def test_windows_that_became_too_fast_say_so() -> None:
+    windows = torch.from_numpy(np.stack([_clip(40)[start : start + SPEC.span] for start in (5, 20)]))
+    is_fast = quicken_some(windows, [torch.from_numpy(_clip(40))], np.array([[0, 5], [0, 20]]), 4, WHOLE, np.random.default_rng(0))
+    assert is_fast.tolist() == [False, True]  # before frame 5 there is no room
 
 
 def test_batches_are_the_same_for_the_same_seed_and_only_shuffled_ones_are_changed() -> None:
@@ -82,11 +87,13 @@ def test_with_a_share_of_zero_nothing_is_changed() -> None:
     assert np.array_equal(_batches(Windows([clip], SPEC, PseudoAnomalyConfig()), 1), _batches(Windows([clip], SPEC), 1))
 
 
-def _quickened(config: PseudoAnomalyConfig, starts: list[int]) -> np.ndarray:
-    clip = _clip(40)
-    windows = np.stack([clip[start : start + SPEC.span] for start in starts])
-    quicken_some(windows, [clip], np.array([[0, start] for start in starts]), SPEC.frames, config, np.random.default_rng(0))
-    return windows
+def _quickened(config: PseudoAnomalyConfig, starts: list[int] | list[tuple[int, int]], clips: list[np.ndarray] | None = None) -> np.ndarray:
+    """(B, span, C, h, w): windows by their start in one clip, or by clip and start."""
+    clips = [_clip(40)] if clips is None else clips
+    places = [start if isinstance(start, tuple) else (0, start) for start in starts]
+    windows = torch.from_numpy(np.stack([clips[clip][start : start + SPEC.span] for clip, start in places]))
+    quicken_some(windows, [torch.from_numpy(clip) for clip in clips], np.array(places), SPEC.frames, config, np.random.default_rng(0))
+    return windows.numpy()
 
 
 def _clip(frames: int, first: int = 0) -> np.ndarray:
@@ -100,4 +107,4 @@ def _levels(window: np.ndarray) -> list[int]:
 
 def _batches(windows: Windows, seed: int | None) -> np.ndarray:
     order = None if seed is None else np.random.default_rng(seed)
-    return np.concatenate([clip.numpy() for clip, _ in windows.batches(8, order)])
+    return np.concatenate([batch.window.numpy() for batch in windows.batches(8, order)])

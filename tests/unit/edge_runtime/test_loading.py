@@ -277,9 +277,9 @@ def test_a_missing_pycuda_is_said_once_with_its_remedy(machine: Machine, bundle:
     machine.runs_onnxruntime_on_the_gpu()
     machine.opens_device(refuse)
     write_engine(bundle, "fp16")
-    for wanted in ({"backend": "tensorrt"}, {"device": "cuda"}):
+    for backend, device in (("tensorrt", "auto"), ("auto", "cuda")):
         with pytest.raises(BackendUnavailable) as caught:
-            load(bundle, **wanted)
+            load(bundle, backend=backend, device=device)
         assert str(caught.value) == refusal
     assert kinds(load(bundle)) == ON_THE_CPU
     [warning] = said(logging.WARNING)

@@ -246,7 +246,7 @@ class Detector:
             distances=distances,
             memory=_memory_state(values) if distances else None,
             truth=frame.truth,
-            error_map=values["error_map"][0, 0] if self.keeps_error_maps else None,
+            error_map=values["error_map"][0, 0] if "error_map" in values else None,
             latency_ms=latency,
         )
 

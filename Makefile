@@ -68,7 +68,7 @@ endif
 run_bin := .venv/bin
 dev_bin := .venv-dev/bin
 
-.PHONY: bundle-is-there help demo train bundle import-mnad calibrate compare engine gpu-check check test bench wheel clean
+.PHONY: bundle-is-there help demo train bundle import-mnad calibrate compare engine gpu-check check test test-fast bench wheel clean
 
 help:
 	@echo "make demo                            score the built-in scene with the shipped bundle, into runs/demo"
@@ -79,6 +79,7 @@ help:
 	@echo "make compare BUNDLES= DATA=          which bundle tells anomalies best, from normal footage alone"
 	@echo "make engine BUNDLE= PRECISION=       TensorRT engines, on the device that runs them (REBUILD=1, FORCE=1, INT8_MODE=, DATA=)"
 	@echo "make test                            every check and test"
+	@echo "make test-fast                       while working: what needs no waiting, no training and no apt package (PYTEST_FLAGS='-k gate')"
 	@echo "make bench                           benchmarks/results/*.json"
 	@echo "make gpu-check                       hardware tests and benchmark on this machine's GPU, with what is installed; under 9 minutes"
 
@@ -140,9 +141,13 @@ check: .venv-dev/ready
 	$(dev_bin)/lint-imports
 
 # Hundreds of processes load the same modules: their bytecode is kept, whatever the shell says.
-test: export PYTHONDONTWRITEBYTECODE =
+test test-fast: export PYTHONDONTWRITEBYTECODE =
 test: check
 	$(dev_bin)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal $(PYTEST_FLAGS)
+
+# None of them waits, so a process a core is enough.
+test-fast: .venv-dev/ready
+	$(dev_bin)/python -m pytest -n auto --dist worksteal -m fast $(PYTEST_FLAGS)
 
 bench: .venv-dev/ready
 	$(dev_bin)/python -m benchmarks $(BENCH_FLAGS)

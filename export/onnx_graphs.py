@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from edge_runtime.bundle.manifest import GraphSpec, TensorSpec
-from export.precision import halve
+from export.half_precision import halve
 
 __all__ = ["IR_VERSION", "OPSET", "export_graph"]
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from train.model import Model, TrainedPool
+from train.memory import TrainedPool
+from train.model import Model
 
 __all__ = ["DecoderGraph", "EncoderGraph", "SplitModel", "fold_norms", "scores", "split"]
 

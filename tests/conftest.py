@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from edge_runtime.bundle import Bundle
+from tests.kit.fast import is_fast
 from tests.kit.needs import NEEDS
 from tests.kit.order import begun_by_waiting
 
@@ -24,6 +25,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     for name, need in NEEDS.items():
         config.addinivalue_line("markers", f"{name}: needs {need.what}")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if is_fast(item):
+        item.add_marker("fast")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

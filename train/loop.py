@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from edge_runtime.errors import ConfigError
 from edge_runtime.files import write_atomically
+from train.arithmetic import autocast, choose_device, choose_precision
 from train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from train.config import TrainConfig, config_values
 from train.data import Batch, Footage, Windows, cache_footage
@@ -28,7 +29,6 @@ from train.memory import Memory, pool_health
 from train.model import Model, Step
 from train.models import build_model
 from train.outlook import PACE_STEPS, tell_pace, warn_of_another_horizon
-from train.precision import autocast, choose_device, choose_precision
 from train.run_folder import check_begun_as, check_clips, claimed
 from train.starting_point import StartingPoint
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -15,12 +15,50 @@ from torch.nn import functional
 
 from edge_runtime.errors import ConfigError
 
-if TYPE_CHECKING:
-    from train.model import TrainedPool
-
-__all__ = ["Memory", "PoolHealth", "Reading", "address", "claims", "flatten", "initial_items", "pool_health", "read", "write"]
+__all__ = [
+    "Memory",
+    "PoolHealth",
+    "Reading",
+    "TrainedPool",
+    "address",
+    "claims",
+    "flatten",
+    "initial_items",
+    "pool_health",
+    "read",
+    "write",
+]
 
 SHRINK_EPSILON = 1e-12
+
+
+@dataclass(frozen=True)
+class TrainedPool:
+    """A pool of memory items, and how they are learned.
+
+    Attributes:
+        name: also in checkpoints, metrics and manifests.
+        query: the output of `encode` that addresses it, (B, D, *grid). Two pools may share a query.
+        read: the name under which `decode` gets its read; None for a pool that is only scored.
+        addressing: `softmax` or `hard_shrink`; see `edge_runtime.bundle.PoolSpec`.
+        items: M.
+        size: D.
+        learned: `rule`: unit items that each step's queries rewrite (MNAD, eq. 5-7), constants for the gradient;
+            `gradient`: parameters of the optimiser.
+        update: how the pool learns at the edge unless the export says otherwise: `ema`, `mnad` or `none`.
+        write_scale: of the rule, in training and at the edge: a query's weight is divided by the largest weight over the
+            queries that claim the item (`claimed`, the paper) or over all queries of the call (`all`, the release).
+    """
+
+    name: str
+    query: str
+    read: str | None
+    addressing: str
+    items: int
+    size: int
+    learned: Literal["rule", "gradient"] = "rule"
+    update: str = "ema"
+    write_scale: str = "all"
 
 
 @dataclass(frozen=True, eq=False)

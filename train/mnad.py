@@ -13,8 +13,8 @@ from torch.nn import functional
 
 from edge_runtime.preprocess import InputSpec
 from train.layers import block, conv, conv_norm_relu
-from train.memory import flatten
-from train.model import Requirement, Step, TrainedPool
+from train.memory import TrainedPool, flatten
+from train.model import Requirement, Step
 
 __all__ = ["LossConfig", "MemoryConfig", "MnadEncoder", "MnadSections", "NetworkConfig", "mnad_losses", "single_pool", "unit_channels"]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import edge_runtime
+from tests.kit.wording import raises
 
 PACKAGES = ("edge_runtime", "calibration", "train", "export")
 
@@ -34,7 +35,7 @@ def test_the_public_names_are_those_of_their_modules() -> None:
 
 
 def test_another_name_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="Manifest"):
+    with raises(AttributeError, "Manifest"):
         edge_runtime.Manifest  # noqa: B018
 
 

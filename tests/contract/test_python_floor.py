@@ -77,6 +77,7 @@ def test_what_a_jetson_runs_imports_on_3_10() -> None:
     assert finished.returncode == 0, finished.stderr
 
 
+@pytest.mark.slow
 def test_mypy_finds_nothing_that_3_10_lacks() -> None:
     assert _unknown_to_3_10("-p", "edge_runtime", "-p", "calibration") == []
 

@@ -23,6 +23,7 @@ from edge_runtime.sinks.video.h264 import H264Settings, Mp4File
 from tests.kit.commands import edge_run
 from tests.kit.drawn_footage import scene
 from tests.kit.scores import make_score, make_step
+from tests.kit.wording import raises
 
 SIZE = 2 << 20  # bytes
 DETACH = 2  # Linux's MNT_DETACH: after a failed test a file may still be open
@@ -88,7 +89,7 @@ def test_lines_go_on_when_there_is_space_again(disk: Path) -> None:
     with closing(JsonLinesSink(disk / "scores.jsonl")) as sink:
         lost = write_until_full(sink, 0)
         for index in range(lost + 1, lost + 4):
-            with pytest.raises(SinkError, match="Free space on that disk"):
+            with raises(SinkError, "'No space left on device'"):
                 sink.write_step(make_step(make_score(index)))
         ballast.unlink()
         sink.write_step(make_step(make_score(lost + 4)))
@@ -115,10 +116,10 @@ def test_a_video_that_failed_refuses_every_later_picture_and_leaves_nothing(disk
     settings = H264Settings(640, 480, 10.0, {"g": "1", "crf": "1"})
     noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
     video = Mp4File(disk / "annotated.mp4", settings)
-    with pytest.raises(SinkError, match="No space left"):
+    with raises(SinkError, "'No space left on device'"):
         deque(map(video.encode, repeat(noise, 100)))
     for _ in range(2):
-        with pytest.raises(SinkError, match="it has failed or was finished"):
+        with raises(SinkError, "finished"):
             video.encode(noise)
     video.finish()
     assert list(disk.iterdir()) == []
@@ -146,7 +147,7 @@ def test_the_state_on_a_full_disk_is_the_one_before_until_there_is_space(disk: P
     store.save(bank_of(bundle, before))
     ballast = fill(disk)
     for _ in range(3):
-        with pytest.raises(SinkError, match="Free space on that disk"):
+        with raises(SinkError, "'No space left on device'"):
             store.save(bank_of(bundle, after))
         assert os.listdir(disk / "state") == ["gate.safetensors"]
         assert np.array_equal(items_in(store, bundle), before)
@@ -166,6 +167,7 @@ def test_a_start_on_a_full_disk_loads_the_state(disk: Path, toy: Toy) -> None:
 # the command
 
 
+@pytest.mark.commands
 def test_edge_run_scores_on_and_says_how_much_it_lost(disk: Path, toy_originals: dict[str, Path]) -> None:
     frames = 300
     fill(disk, spare=8 * PAGE)

@@ -21,6 +21,8 @@ from edge_runtime.run.state import StateStore
 from tests.hardening.learner import STREAM, digest
 from tests.kit.commands import ROOT, environment
 
+pytestmark = pytest.mark.slow
+
 KILLS = 200
 LONGEST_LIFE_S = 0.15  # some ten saves on a disk
 FILE = f"{STREAM}.safetensors"

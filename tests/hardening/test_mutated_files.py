@@ -22,6 +22,8 @@ import pytest
 from tests.hardening.judge import BROKEN, REFUSED, SCORED, Verdict
 from tests.kit.commands import ROOT, environment
 
+pytestmark = pytest.mark.slow
+
 CASES = {
     "manifest/bytes": 1400,
     "manifest/values": 2000,

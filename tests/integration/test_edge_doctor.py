@@ -18,6 +18,9 @@ from edge_runtime.deploy import example_configuration, systemd_unit
 from edge_runtime.doctor import Machine
 from edge_runtime.doctor.opencv import find_opencv
 from tests.kit.commands import ROOT, Finished, error_of, run_module
+from tests.kit.wording import missing
+
+pytestmark = pytest.mark.commands
 
 TOPICS = [
     *("Python", "NumPy", "OpenCV", "ONNX Runtime", "Extras", "Jetson", "CUDA", "TensorRT", "pycuda"),
@@ -46,7 +49,7 @@ def test_this_machine_can_run_the_tests_and_so_edge_run(toy: Callable[[str], Bun
     assert finished.code == 0, finished
     lines = finished.out.splitlines()
     assert [line for line in lines[:-1] if line and not line.startswith(" ")] == TOPICS
-    assert re.fullmatch(r"\d+ ok, \d+ warnings?, 0 missing: edge-run can run here", lines[-1])
+    assert re.match(r"\d+ ok, \d+ warnings?, 0 missing: ", lines[-1])
 
 
 def test_json_is_one_document_with_the_same_topics(toy: Callable[[str], Bundle]) -> None:
@@ -72,15 +75,14 @@ def test_libraries_that_raise_abort_and_hang_are_findings(tmp_path: Path, toy: C
     found = findings_of(finished)
     assert list(found) == TOPICS
     assert (found["OpenCV"][0]["status"], found["OpenCV"][0]["detail"]) == ("missing", "OSError: wrong ELF class")
-    assert (found["ONNX Runtime"][0]["status"], found["ONNX Runtime"][0]["what"]) == ("missing", "does not load: crashed (SIGABRT)")
-    assert found["TensorRT"][0]["what"] == "TensorRT: does not load: no answer within 5 s"
+    assert found["ONNX Runtime"][0]["status"] == "missing" and not missing(found["ONNX Runtime"][0]["what"], "SIGABRT")
+    assert not missing(found["TensorRT"][0]["what"], "TensorRT … 5 s")
     assert found["Bundle"][0]["status"] == "ok"
 
 
 @pytest.mark.parametrize("timeout_s", ["0", "nan", "1e+300"])
 def test_a_time_that_is_none_is_refused(timeout_s: str) -> None:
-    expected = f"--timeout-s: expected seconds above 0, at most 3600, got {timeout_s}. Leave it out."
-    assert error_of(edge_doctor("--timeout-s", timeout_s)) == expected
+    assert not missing(error_of(edge_doctor("--timeout-s", timeout_s)), f"--timeout-s … 0 … 3600 … {timeout_s}")
 
 
 def test_a_system_opencv_with_the_systems_python() -> None:
@@ -100,7 +102,7 @@ def test_an_opencv_built_for_numpy_1_does_not_load_with_numpy_2(tmp_path: Path, 
         (tmp_path / path.name).symlink_to(path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     [finding] = find_opencv(Machine(python=python))
-    assert (finding.status, finding.what) == ("missing", "does not load with this NumPy")
+    assert finding.status == "missing" and not missing(finding.what, "NumPy")
     assert finding.remedy == f"{python} -m pip install 'numpy<2'"
 
 

@@ -28,6 +28,7 @@ from tests.kit.cameras import Proxy, RtspCamera
 from tests.kit.drawn_footage import Reel, draw, number_in, reel_pictures, video_frames, write_reel
 from tests.kit.mjpeg_server import MjpegCamera
 from tests.kit.odd_rtsp import OddRtsp
+from tests.kit.wording import raises
 
 pytestmark = pytest.mark.waits
 
@@ -380,9 +381,9 @@ def test_garbage_is_survived(reel: Reel, make: type[Camera], harm: Callable[[Pro
 def test_a_wrong_password_is_called_one(reel: Reel, make: type[Camera]) -> None:
     user, password = SECRETS
     with make(reel, user=user, password="another") as camera:
-        with pytest.raises(SourceOpenError, match=r"camera: expected a user and password that it knows, it refuses these \(401\)"):
+        with raises(SourceOpenError, "camera … 401 … refuses"):
             opened(camera.bare_uri.replace("://", f"://{user}:{password}@"))
-        with pytest.raises(SourceOpenError, match=r"camera: expected to be let in, it wants a user and password \(401\)"):
+        with raises(SourceOpenError, "camera … 401 … wants"):
             opened(camera.bare_uri)
         with pytest.raises(AccessRefused):
             capture.Opener(parse_address(camera.bare_uri), CameraOptions()).open()
@@ -391,8 +392,8 @@ def test_a_wrong_password_is_called_one(reel: Reel, make: type[Camera]) -> None:
 @rtsp
 def test_a_stream_that_is_not_there_is_called_that(reel: Reel) -> None:
     user, password = SECRETS
-    says = r"nothing: expected a stream there, it has none of this name \(404\)"
-    with RtspCamera(reel, user=user, password=password) as camera, pytest.raises(SourceOpenError, match=says) as error:
+    says = "nothing … 404"
+    with RtspCamera(reel, user=user, password=password) as camera, raises(SourceOpenError, says) as error:
         opened(camera.uri.replace("/camera", "/nothing"))
     assert not [secret for secret in SECRETS if secret in str(error.value)]
 
@@ -402,21 +403,21 @@ def test_a_stream_that_is_not_there_is_called_that(reel: Reel) -> None:
     [
         (
             ("m=video 0 RTP/AVP 96", "a=rtpmap:96 NEWEST/90000"),
-            r"expected a codec that FFmpeg knows, got another one\. Set the camera",
+            "FFmpeg … codec",
         ),
-        (("m=audio 0 RTP/AVP 0",), r"expected a video stream, it has none\. Check the path"),
+        (("m=audio 0 RTP/AVP 0",), "video stream … none"),
     ],
     ids=["unknown codec", "sound alone"],
 )
 def test_a_stream_that_cannot_be_shown_is_called_that(media: tuple[str, ...], says: str) -> None:
-    with OddRtsp(*media) as camera, pytest.raises(SourceOpenError, match=says):
+    with OddRtsp(*media) as camera, raises(SourceOpenError, says):
         opened(camera.uri)
 
 
 def test_a_stream_whose_name_is_no_utf_8_is_opened_all_the_same() -> None:
     name = "摄像头".encode("gbk")
-    says = "expected a codec that FFmpeg knows, got another one"
-    with OddRtsp("m=video 0 RTP/AVP 96", "a=rtpmap:96 NEWEST/90000", name=name) as camera, pytest.raises(SourceOpenError, match=says):
+    says = "FFmpeg … codec"
+    with OddRtsp("m=video 0 RTP/AVP 96", "a=rtpmap:96 NEWEST/90000", name=name) as camera, raises(SourceOpenError, says):
         opened(camera.uri)
 
 
@@ -425,20 +426,20 @@ def test_an_answer_that_nobody_foresaw_is_an_error_in_order(monkeypatch: pytest.
         raise ValueError("hunter-2-secret")
 
     monkeypatch.setattr("av.open", fail)
-    with pytest.raises(SourceOpenError, match=r"got an answer that cannot be read \(ValueError\)") as error:
+    with raises(SourceOpenError, "ValueError") as error:
         opened("rtsp://127.0.0.1:9/camera")
     assert SECRETS[1] not in str(error.value)
 
 
 def test_a_name_that_nobody_knows_is_called_that() -> None:
-    with pytest.raises(SourceOpenError, match="expected a camera there, got 'Name or service not known'"):
+    with raises(SourceOpenError, "no-such-camera.invalid … not known"):
         opened("rtsp://no-such-camera.invalid/stream")
 
 
 @by_both_readers
 @pytest.mark.parametrize("host", ["cam..local", f"{'cam' * 22}.local"], ids=["empty", "overlong"])
 def test_a_name_that_no_host_can_have_is_called_that(host: str) -> None:
-    with pytest.raises(SourceOpenError, match="expected a camera there, got 'no name of a host'"):
+    with raises(SourceOpenError, "host"):
         opened(f"rtsp://{host}/stream")
 
 
@@ -446,7 +447,7 @@ def test_a_name_that_no_host_can_have_is_called_that(host: str) -> None:
 def test_an_answer_that_does_not_come_is_called_that(reel: Reel, make: type[Camera]) -> None:
     with make(reel) as camera:
         camera.stall()
-        with pytest.raises(SourceOpenError, match=f"expected an answer, got none within {STALL_S:g} s"):
+        with raises(SourceOpenError, f"{STALL_S:g} s … none"):
             opened(camera.uri)
         camera.resume()
 
@@ -549,7 +550,7 @@ def test_a_camera_that_is_not_there_is_an_error_in_time(reel: Reel, make: type[C
     with make(reel) as camera:
         camera.kill()
         began_s = monotonic()
-        with pytest.raises(SourceOpenError, match="expected a camera there, got 'Connection refused'"):
+        with raises(SourceOpenError, "'Connection refused'"):
             opened(camera.uri)
         assert monotonic() - began_s < STALL_S
         camera.start()

@@ -11,6 +11,8 @@ from edge_runtime.bundle import Bundle
 from edge_runtime.evaluation import read_labels, roc_auc
 from tests.kit.commands import ROOT, Results, edge_run, results_in
 
+pytestmark = pytest.mark.commands
+
 BUNDLE = ROOT / "bundles" / "ped2-lite"
 CLIPS = ("02", "04")
 UNSCORED = Bundle.load(BUNDLE).manifest.input.span - 1

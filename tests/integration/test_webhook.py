@@ -14,6 +14,7 @@ from edge_runtime.sinks import Sink
 from edge_runtime.sinks.alerts.webhook import WebhookSink
 from tests.kit.http_receiver import Reply, receiver
 from tests.kit.scores import make_score, make_step
+from tests.kit.wording import missing, raises
 
 pytestmark = pytest.mark.waits
 
@@ -88,7 +89,8 @@ def test_a_receiver_in_trouble_is_tried_again(status: int, caplog: pytest.LogCap
         sink.close()
         requests = it.requests(4)
     assert [request.content["type"] for request in requests] == ["new", "new", "new", "end"]  # in order
-    assert caplog.text.count(f"the answer was {status}. It is tried again") == 1
+    [said] = [message for message in caplog.messages if not missing(message, str(status))]
+    assert not missing(said, "tried again")
 
 
 def test_retry_after_is_waited_for() -> None:
@@ -116,7 +118,7 @@ def test_a_refusal_is_final_and_said_and_the_next_one_goes_on(status: int, caplo
         sink.close()
         requests = it.requests(2)
     assert [(request.path, request.content["type"]) for request in requests] == [("/", "new"), ("/", "end")]
-    assert f"alarm_start of gate was not delivered and is given up: the answer was {status}" in caplog.text
+    assert not missing(caplog.text, f"alarm_start … gate … {status} … given up")
 
 
 def test_a_receiver_that_hangs_keeps_nobody(caplog: pytest.LogCaptureFixture) -> None:
@@ -127,7 +129,7 @@ def test_a_receiver_that_hangs_keeps_nobody(caplog: pytest.LogCaptureFixture) ->
         it.requests(1)
         sink.close()
         assert [name for thread in threading.enumerate() if "process_request" not in (name := thread.name)] == before
-    assert "did not arrive before the end and are lost: 2" in caplog.text
+    assert not missing(caplog.text, "lost: 2")
 
 
 def test_a_receiver_that_hangs_once_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
@@ -136,7 +138,7 @@ def test_a_receiver_that_hangs_once_is_tried_again(caplog: pytest.LogCaptureFixt
         write(sink, start(0.0))
         sink.close()
         it.requests(2)
-    assert "no answer within 0.2 s" in caplog.text and "are lost" not in caplog.text
+    assert not missing(caplog.text, "0.2 s") and "are lost" not in caplog.text
 
 
 def test_a_receiver_that_refuses_connections_is_no_error_and_what_is_left_is_counted(caplog: pytest.LogCaptureFixture) -> None:
@@ -155,7 +157,7 @@ def test_what_got_too_old_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
         sink.close()
         types = [request.content["type"] for request in it.requests(2)]
     assert types == ["new", "end"]
-    assert "is given up: the answer was 503" in caplog.text
+    assert not missing(caplog.text, "given up … 503")
 
 
 def test_beyond_the_queue_the_oldest_are_lost_and_that_is_said(caplog: pytest.LogCaptureFixture) -> None:
@@ -167,7 +169,7 @@ def test_beyond_the_queue_the_oldest_are_lost_and_that_is_said(caplog: pytest.Lo
         sink.close()
         alarms = [request.content["alarm"] for request in it.requests(4)]
     assert alarms == ["gate-0", "gate-0", "gate-4", "gate-5"]
-    assert caplog.text.count("more than 2 postings wait") == 1 and "too many waited: 3" in caplog.text
+    assert caplog.text.count("more than 2 postings wait") == 1 and not missing(caplog.text, "many waited: 3")
 
 
 # Cooldown
@@ -217,7 +219,7 @@ def test_the_token_arrives_and_is_never_shown(caplog: pytest.LogCaptureFixture, 
             sink.close()
         tokens = {request.headers["Authorization"] for request in it.requests(5)}
     assert tokens == {"Bearer secret-of-the-place", "Bearer secret-argument"}
-    assert "the answer was 401" in caplog.text
+    assert not missing(caplog.text, "401")
     assert "secret" not in caplog.text + repr(sink) + repr(vars(sink))
 
 
@@ -228,7 +230,7 @@ def test_a_user_in_the_url_is_basic_authentication_and_never_shown(caplog: pytes
         sink.close()
         (request,) = it.requests(1)
     assert base64.b64decode(request.headers["Authorization"].removeprefix("Basic ")) == b"camera:sec/ret"
-    assert "is given up" in caplog.text and "sec" not in caplog.text.replace("seconds", "")
+    assert not missing(caplog.text, "given up") and "sec" not in caplog.text.replace("seconds", "")
 
 
 def test_a_password_with_a_slash_that_reads_as_a_port_is_not_shown(caplog: pytest.LogCaptureFixture) -> None:
@@ -242,27 +244,27 @@ def test_a_password_with_a_slash_that_reads_as_a_port_is_not_shown(caplog: pytes
 
 @pytest.mark.parametrize("url", ["ftp://host/secret", "secret", "http://", "http://[secret", "https://ho st:secret/"])
 def test_a_url_that_is_none_is_refused_and_not_repeated(url: str) -> None:
-    with pytest.raises(ConfigError, match="expected a URL") as refusal:
+    with raises(ConfigError, "URL") as refusal:
         WebhookSink(url)
     assert "secret" not in str(refusal.value)
 
 
 @pytest.mark.parametrize("token", ["sec ret", "secret\r\nX-More: 1", "secrét"])
 def test_a_token_that_is_none_is_refused_and_not_repeated(token: str) -> None:
-    with pytest.raises(ConfigError, match="webhook token") as refusal:
+    with raises(ConfigError, "token") as refusal:
         WebhookSink("http://127.0.0.1", token=token)
     assert "sec" not in str(refusal.value)
 
 
 @pytest.mark.parametrize("seconds", [-1.0, float("nan")])
 def test_a_cooldown_that_is_none_is_refused(seconds: float) -> None:
-    with pytest.raises(ConfigError, match="0 or more"):
+    with raises(ConfigError, "cooldown … 0"):
         WebhookSink("http://127.0.0.1", cooldown_s=seconds)
 
 
 def test_without_urllib3_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "urllib3", None)
-    with pytest.raises(BackendUnavailable, match=r"edge-runtime\[alerts\]"):
+    with raises(BackendUnavailable, "edge-runtime[alerts]"):
         WebhookSink("http://127.0.0.1")
 
 

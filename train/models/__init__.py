@@ -10,13 +10,11 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from edge_runtime.errors import ConfigError
-
-if TYPE_CHECKING:
-    from train.config import TrainConfig
-    from train.model import Model
+from edge_runtime.preprocess import InputSpec
+from train.model import Model
 
 __all__ = ["ModelEntry", "build_model", "find_model", "register"]
 
@@ -34,6 +32,19 @@ class ModelEntry:
 
     build: Callable[..., Model]
     sections: Any
+
+
+class Configuration(Protocol):
+    """What is needed of a training's configuration to build its network."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def input(self) -> InputSpec: ...
+    @property
+    def sections(self) -> Any: ...
 
 
 _ENTRIES: dict[str, ModelEntry] = {}
@@ -63,6 +74,6 @@ def find_model(name: object, origin: str) -> ModelEntry:
     return _ENTRIES[str(name)]
 
 
-def build_model(config: TrainConfig) -> Model:
+def build_model(config: Configuration) -> Model:
     """The network that a configuration names, with random weights."""
     return find_model(config.model, config.name).build(config.input, config.sections)

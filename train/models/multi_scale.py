@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from edge_runtime.preprocess import InputSpec
 from train.layers import block, conv, conv_norm_relu, up
+from train.memory import TrainedPool
 from train.mnad import MnadEncoder, MnadSections, NetworkConfig, mnad_losses, unit_channels
-from train.model import Requirement, Step, TrainedPool
+from train.model import Requirement, Step
 from train.models import register
 
 __all__ = ["MultiScale", "MultiScaleConfig", "MultiScaleSections"]

@@ -23,6 +23,8 @@ from tests.kit.drawn_footage import draw
 from tests.kit.scores import make_score
 from tests.kit.timed_video import every, write_timed_video
 
+pytestmark = pytest.mark.slow
+
 Toy = Callable[[str], Bundle]
 NORMAL = "synthetic:?clips=2&seed=50&frames=100&anomalies=off&width=64&height=48&fps=10"
 TAIL = -math.log10(0.05)

@@ -6,6 +6,7 @@ import pytest
 from edge_runtime.devices.host import HostRing
 from edge_runtime.errors import ShapeError
 from edge_runtime.preprocess import InputSpec, fit, preprocess
+from tests.kit.wording import raises
 
 
 def spec_of(channels: int, height: int, width: int) -> InputSpec:
@@ -57,14 +58,14 @@ def test_the_image_is_left_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("image", "got"),
     [
-        (np.zeros((4, 4, 3), np.float32), r"\(4, 4, 3\) float32"),
-        (np.zeros((4, 4), np.uint8), r"\(4, 4\) uint8"),
-        (np.zeros((4, 4, 4), np.uint8), r"\(4, 4, 4\) uint8"),
-        (np.zeros((4, 4, 1), np.uint8), r"\(4, 4, 1\) uint8"),
+        (np.zeros((4, 4, 3), np.float32), "(4, 4, 3) float32"),
+        (np.zeros((4, 4), np.uint8), "(4, 4) uint8"),
+        (np.zeros((4, 4, 4), np.uint8), "(4, 4, 4) uint8"),
+        (np.zeros((4, 4, 1), np.uint8), "(4, 4, 1) uint8"),
     ],
 )
 def test_anything_but_colour_bytes_is_refused(image: np.ndarray, got: str) -> None:
-    with pytest.raises(ShapeError, match=rf"frame: expected \(H, W, 3\) uint8 BGR, got {got}\. Convert it"):
+    with raises(ShapeError, f"frame … (H, W, 3) uint8 BGR … {got}"):
         preprocess(image, spec_of(1, 4, 4))
 
 

@@ -31,6 +31,8 @@ from train.config import MemoryConfig, ModelConfig, OptimiserConfig, TrainConfig
 from train.data import CALIBRATION_S
 from train.loop import train
 
+pytestmark = pytest.mark.trains
+
 __all__ = ["one_thread"]  # a fixture holds where its name stands
 
 SCENE = "synthetic:?width=64&height=64&anomalies=off&"

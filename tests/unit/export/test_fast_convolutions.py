@@ -120,6 +120,7 @@ def wide(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return folder, fast
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["encoder", "decoder"])
 @pytest.mark.parametrize("batch", [1, 3])
 def test_fast_graphs_say_what_the_plain_ones_say(wide: tuple[Path, FastGraphs], part: str, batch: int) -> None:
@@ -136,6 +137,7 @@ def test_fast_graphs_say_what_the_plain_ones_say(wide: tuple[Path, FastGraphs], 
         assert np.abs(a - b).max() <= 2e-5 * max(np.abs(a).max(), 1)
 
 
+@pytest.mark.slow
 def test_the_weights_of_fast_graphs_are_the_plain_ones(wide: tuple[Path, FastGraphs]) -> None:
     """Their sums are made when the graph is opened, so that a bundle does not carry six rows for three."""
     folder, fast = wide

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
+import train.arithmetic
 import train.loop
-import train.precision
 from edge_runtime.errors import ConfigError
 from edge_runtime.preprocess import InputSpec
 from train.checkpoint import Checkpoint, load_checkpoint
@@ -20,6 +20,8 @@ from train.config import DataConfig, MemoryConfig, ModelConfig, OptimiserConfig,
 from train.loop import predict
 from train.loop import train as run_training
 from train.models import build_model
+
+pytestmark = pytest.mark.trains
 
 DATA = "synthetic:?clips=3&frames=30&anomalies=off&width=64&height=64"
 CONFIG = TrainConfig(
@@ -186,7 +188,7 @@ def test_footage_of_another_rate_than_the_configurations_is_warned_of(tmp_path: 
 
 
 def test_bf16_is_warned_of_where_it_is_slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(train.precision, "has_bf16_arithmetic", lambda: False)
+    monkeypatch.setattr(train.arithmetic, "has_bf16_arithmetic", lambda: False)
     run_training(_one_epoch(precision="bf16"), DATA, tmp_path / "run")
     assert len([message for message in caplog.messages if "no bfloat16 arithmetic" in message]) == 1
 

@@ -27,6 +27,8 @@ from train.config import DataConfig, MemoryConfig, ModelConfig, OptimiserConfig,
 from train.loop import train as run_training
 from train.run_folder import claimed
 
+pytestmark = pytest.mark.trains
+
 DATA = "synthetic:?clips=3&frames=30&anomalies=off&width=64&height=64"
 CONFIG = TrainConfig(
     name="tiny",

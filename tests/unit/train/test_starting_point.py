@@ -18,6 +18,8 @@ from train.config import DataConfig, MemoryConfig, ModelConfig, OptimiserConfig,
 from train.loop import train as run_training
 from train.starting_point import load_starting_point
 
+pytestmark = pytest.mark.trains
+
 DATA = "synthetic:?clips=3&frames=30&anomalies=off&width=64&height=64"
 CONFIG = TrainConfig(
     name="tiny",

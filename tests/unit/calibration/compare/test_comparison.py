@@ -21,6 +21,9 @@ from edge_runtime.score import Latency, Score
 from tests.kit.commands import ROOT, error_of, run_module
 from tests.kit.scores import make_score
 from tests.kit.timed_video import every, write_timed_video
+from tests.kit.wording import missing, raises
+
+pytestmark = pytest.mark.slow
 
 BUNDLE = ROOT / "bundles" / "synthetic-lite"
 NORMAL = "synthetic:?clips=2&seed=70&frames=96&anomalies=off"
@@ -103,7 +106,7 @@ def lively() -> Iterator[np.ndarray]:
 
 def test_footage_in_which_nothing_moves_is_refused(shipped: Bundle, tmp_path: Path) -> None:
     write_clip(tmp_path / "still", still())
-    with pytest.raises(ConfigError, match="something moves"):
+    with raises(ConfigError, "moves"):
         compare({"shipped": shipped}, find_clips(str(tmp_path)), CompareSettings(rounds=1))
 
 
@@ -117,13 +120,13 @@ def test_a_camera_that_is_quiet_most_of_the_time_is_not(quick: Bundle, tmp_path:
 def test_footage_of_two_sizes_is_refused(shipped: Bundle, tmp_path: Path) -> None:
     write_clip(tmp_path / "1", lively())
     write_clip(tmp_path / "2", still(height=120, width=160))
-    with pytest.raises(ConfigError, match="expected footage of one size, 2 has another"):
+    with raises(ConfigError, "one size … 2"):
         compare({"shipped": shipped}, find_clips(str(tmp_path)), CompareSettings(rounds=1))
 
 
 def test_footage_at_another_rate_is_refused(shipped: Bundle) -> None:
     slow = replace(shipped, manifest=replace(shipped.manifest, fps=10.0))
-    with pytest.raises(ConfigError, match="expected footage at 10 frames per second, as the bundles were calibrated, got 15"):
+    with raises(ConfigError, "10 … 15"):
         compare({"slow": slow}, find_clips(NORMAL), CompareSettings())
 
 
@@ -145,7 +148,7 @@ def score_at(time_s: float, truth: bool) -> Score:
 
 
 def test_clips_too_short_for_a_pseudo_anomaly_are_refused(shipped: Bundle) -> None:
-    with pytest.raises(ConfigError, match="6 s or more"):
+    with raises(ConfigError, "6 s"):
         compare({"shipped": shipped}, find_clips(NORMAL.replace("96", "25")), CompareSettings(rounds=1))
 
 
@@ -155,14 +158,14 @@ def test_a_short_clip_among_others_is_left_out(quick: Bundle, caplog: pytest.Log
     short = [replace(clip, stop=89) for clip in find_clips(NORMAL.replace("seed=70", "seed=90"))]  # a frame less than 6 s
     with caplog.at_level(logging.WARNING):
         assert compare({"quick": quick}, [*clips, *short], CompareSettings(rounds=1)).kinds == without.kinds
-    said = "2 of 4 clips have no 6 s without a pause, which leaves no room for a pseudo-anomaly, and are left out; the first: synthetic-00"
+    said = "2 of 4 … 6 s … pause … synthetic-00"
     assert said in caplog.messages
 
 
 def test_a_clip_without_room_between_its_pauses_is_left_out(shipped: Bundle, tmp_path: Path) -> None:
     images = list(lively())
     video = write_timed_video(tmp_path / "gate.mp4", images, every(1 / 15, 80) + every(1 / 15, 20, start_s=30))
-    with pytest.raises(ConfigError, match="expected clips of 6 s or more without a pause, none leaves room"):
+    with raises(ConfigError, "6 s … pause"):
         compare({"shipped": shipped}, find_clips(str(video)), CompareSettings(rounds=1))
 
 
@@ -182,7 +185,7 @@ def test_frames_that_one_bundle_leaves_unscored_are_ranked_for_none(shipped: Bun
 
 def test_bundles_of_two_frame_rates_are_refused(shipped: Bundle) -> None:
     faster = replace(shipped, manifest=replace(shipped.manifest, fps=30.0))
-    with pytest.raises(ConfigError, match=r"one frame rate, got \[15.0, 30.0\]"):
+    with raises(ConfigError, "[15.0, 30.0]"):
         compare({"shipped": shipped, "faster": faster}, find_clips(NORMAL), CompareSettings())
 
 
@@ -191,7 +194,7 @@ def test_the_command_prints_a_table_and_leaves_the_figures(tmp_path: Path) -> No
     finished = run_module("calibration.compare", BUNDLE, "--data", NORMAL, "--clips", "synthetic-01", "--rounds", 1, "--out", out)
     assert finished.code == 0, finished.err
     assert all(kind in finished.out for kind in KINDS)
-    assert f"warning: trained or calibrated with clips named like these: {BUNDLE} with synthetic-01." in finished.err
+    assert not missing(finished.err, f"warning … {BUNDLE} … synthetic-01")
     facts = json.loads(out.read_text(encoding="utf-8"))
     assert facts["kinds"][str(BUNDLE)].keys() == KINDS and facts["settings"]["rounds"] == 1
 
@@ -199,17 +202,17 @@ def test_the_command_prints_a_table_and_leaves_the_figures(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--clips", "elsewhere"], "--clips: expected some of"),
-        (["--rounds", "0"], "rounds: expected 1 or more, got 0"),
-        (["--seed", "-1"], "seed: expected 0 or more, got -1"),
-        (["--seconds", "0"], "seconds of each clip: expected 6 to 86400, got 0"),
-        (["--seconds", "0.001"], "seconds of each clip: expected 6 to 86400, got 0.001"),
-        (["--seconds", "1e300"], "seconds of each clip: expected 6 to 86400, got 1e+300"),
-        (["--seconds", "nan"], "seconds of each clip: expected 6 to 86400, got nan"),
+        (["--clips", "elsewhere"], "--clips"),
+        (["--rounds", "0"], "rounds … 1 … 0"),
+        (["--seed", "-1"], "seed … 0 … -1"),
+        (["--seconds", "0"], "seconds of … 6 … 86400 … 0"),
+        (["--seconds", "0.001"], "seconds of … 6 … 86400 … 0.001"),
+        (["--seconds", "1e300"], "seconds of … 6 … 86400 … 1e+300"),
+        (["--seconds", "nan"], "seconds of … 6 … 86400 … nan"),
         (["--precision", "int4"], "int4"),
     ],
 )
 def test_the_command_says_in_a_line_what_is_wrong(arguments: list[str], message: str) -> None:
     finished = run_module("calibration.compare", BUNDLE, "--data", NORMAL, *arguments)
     assert finished.code == 1
-    assert message in error_of(finished)
+    assert not missing(error_of(finished), message)

@@ -13,6 +13,7 @@ import safetensors.numpy
 from edge_runtime import Bundle
 from edge_runtime.bundle.manifest_file import encode_manifest, parse_manifest
 from edge_runtime.errors import BundleError, IntegrityError, ManifestError
+from tests.kit.wording import missing, raises
 
 Toy = Callable[[str], Bundle]
 
@@ -82,7 +83,7 @@ def test_keys_that_this_version_does_not_know_are_passed_over(toy: Toy) -> None:
 
 
 def test_a_precision_that_is_not_there_is_named_with_those_that_are(toy: Toy) -> None:
-    with pytest.raises(ManifestError, match=r"expected precision 'int8', the bundle has fp32\. Choose one"):
+    with raises(ManifestError, "'int8' … fp32"):
         toy("one_pool").precision("int8")
 
 
@@ -90,7 +91,7 @@ def test_a_precision_that_is_not_there_is_named_with_those_that_are(toy: Toy) ->
 
 
 def test_a_folder_without_manifest_is_no_bundle(tmp_path: Path) -> None:
-    with pytest.raises(ManifestError, match=r"expected a bundle .* got 'No such file or directory'\. Name one with --bundle"):
+    with raises(ManifestError, "'No such file or directory' … --bundle"):
         Bundle.load(tmp_path)
 
 
@@ -98,19 +99,19 @@ def test_a_folder_without_manifest_is_no_bundle(tmp_path: Path) -> None:
 def test_a_manifest_that_is_not_json_is_refused(content: bytes, toy: Toy) -> None:
     bundle = toy("one_pool")
     (bundle.path / "manifest.json").write_bytes(content)
-    with pytest.raises(ManifestError, match=r"manifest\.json: expected JSON, got: .* Copy the bundle again"):
+    with raises(ManifestError, "manifest.json … JSON"):
         Bundle.load(bundle.path)
 
 
 @pytest.mark.parametrize("values", [[], 7, {}, {"schema": "1"}, {"schema": True}, {"schema": None}])
 def test_json_without_a_schema_is_no_manifest(values: Any, toy: Toy) -> None:
-    assert "expected an object with a whole number 'schema'" in refused(toy("one_pool"), values)
+    assert not missing(refused(toy("one_pool"), values), "'schema'")
 
 
-@pytest.mark.parametrize(("schema", "remedy"), [(2, "Update edge-runtime."), (0, "Make the bundle again.")])
+@pytest.mark.parametrize(("schema", "remedy"), [(2, "edge-runtime"), (0, "the bundle")])
 def test_another_schema_says_which_side_to_renew(schema: int, remedy: str, toy: Toy) -> None:
     bundle = toy("one_pool")
-    assert refused(bundle, {"schema": schema}).endswith(f"expected schema 1, got {schema}. {remedy}")
+    assert not missing(refused(bundle, {"schema": schema}), f"schema 1 … {schema} … {remedy}")
 
 
 @pytest.mark.parametrize(
@@ -130,7 +131,7 @@ def test_a_missing_key_is_named(path: tuple[str | int, ...], toy: Toy) -> None:
     values = values_of(bundle)
     del at(values, *path[:-1])[path[-1]]
     message = refused(bundle, values)
-    assert f"missing required field `{path[-1]}`" in message and message.endswith("Copy or make the bundle again.")
+    assert not missing(message, f"`{path[-1]}`")
 
 
 @pytest.mark.parametrize(
@@ -154,38 +155,38 @@ def test_a_wrong_type_is_named_with_its_path(path: tuple[str | int, ...], value:
 @pytest.mark.parametrize(
     ("path", "value", "what"),
     [
-        (("input", "frames"), 0, "a positive input size"),
-        (("input", "channels"), 2, "input.channels 1 or 3, got 2"),
-        (("fps",), 0, "fps above 0, got 0"),
-        (("fps",), float("nan"), "fps above 0, got nan"),
-        (("gate", "limit"), float("nan"), "a number as gate.limit"),
-        (("paper_weight",), 1.5, "paper_weight in [0, 1], got 1.5"),
-        (("update", "rate"), 0, "update.rate in (0, 1], got 0"),
-        (("update", "drift_limit"), 3, "update.drift_limit in (0, 2], got 3"),
-        (("update", "write_scale"), "some", "update.write_scale of ('claimed', 'all'), got 'some'"),
-        (("pools", 0, "addressing"), "hash", "addressing of ('softmax', 'hard_shrink'), got 'hash'"),
-        (("pools", 0, "update"), "adam", "update of ('mnad', 'ema', 'none'), got 'adam'"),
-        (("pools", 0, "query"), "query_9", "encoder to give pool 'memory' its query 'query_9'"),
-        (("pools", 0, "read"), "read_9", "decoder inputs that the encoder, a pool or the window gives, got ['read']"),
-        (("precisions",), {}, "at least one precision"),
-        (("precisions", "fp32", "threshold", "score"), float("nan"), "a finite precisions.fp32.threshold.score, got nan"),
-        (("precisions", "fp32", "threshold", "hold_s"), -1, "precisions.fp32.threshold.hold_s of 0 or more, got -1"),
-        (("precisions", "fp32", "score_scale", "tail"), 0, "a tail above 0"),
-        (("precisions", "fp32", "score_scale", "quantity"), "colour", "a quantity of local_error"),
-        (("precisions", "fp32", "encoder", "inputs", 0, "shape"), ["batch", 5, 1, 32, 32], "encoder to take 'clip' (4, 1, 32, 32)"),
-        (("precisions", "fp32", "decoder", "outputs"), [], "decoder to give ['error_map', 'prediction'"),
+        (("input", "frames"), 0, "input size … 0"),
+        (("input", "channels"), 2, "input.channels 1 or 3 … 2"),
+        (("fps",), 0, "fps … 0"),
+        (("fps",), float("nan"), "fps … nan"),
+        (("gate", "limit"), float("nan"), "gate.limit … nan"),
+        (("paper_weight",), 1.5, "paper_weight … [0, 1] … 1.5"),
+        (("update", "rate"), 0, "update.rate … (0, 1] … 0"),
+        (("update", "drift_limit"), 3, "update.drift_limit … (0, 2] … 3.0"),
+        (("update", "write_scale"), "some", "update.write_scale … ('claimed', 'all') … 'some'"),
+        (("pools", 0, "addressing"), "hash", "addressing … ('softmax', 'hard_shrink') … 'hash'"),
+        (("pools", 0, "update"), "adam", "update … ('mnad', 'ema', 'none') … 'adam'"),
+        (("pools", 0, "query"), "query_9", "encoder … pool 'memory' … 'query_9'"),
+        (("pools", 0, "read"), "read_9", "decoder inputs … ['read']"),
+        (("precisions",), {}, "one precision"),
+        (("precisions", "fp32", "threshold", "score"), float("nan"), "precisions.fp32.threshold.score … nan"),
+        (("precisions", "fp32", "threshold", "hold_s"), -1, "precisions.fp32.threshold.hold_s … 0 … -1.0"),
+        (("precisions", "fp32", "score_scale", "tail"), 0, "tail … 0"),
+        (("precisions", "fp32", "score_scale", "quantity"), "colour", "quantity … local_error"),
+        (("precisions", "fp32", "encoder", "inputs", 0, "shape"), ["batch", 5, 1, 32, 32], "encoder … 'clip' (4, 1, 32, 32)"),
+        (("precisions", "fp32", "decoder", "outputs"), [], "decoder … ['error_map', 'prediction'"),
         (
             ("precisions", "fp32", "decoder", "outputs", 2, "shape"),
             [],
-            "decoder 'score/psnr_db' with lengths of 1 or more as shape, got ()",
+            "decoder 'score/psnr_db' … 1 … ()",
         ),
-        (("precisions", "fp32", "decoder", "outputs", 2, "shape"), ["batch", 1], "decoder to give 'score/psnr_db' (B, ), got (B, *(1,))"),
-        (("precisions", "fp32", "decoder", "outputs", 1, "shape"), ["batch", 3, 32, 32], "to give 'error_map' (B, 1, 32, 32), got"),
-        (("precisions", "fp32", "encoder", "inputs", 0, "shape", 0), 0, "encoder 'clip' with lengths of 1 or more as shape, got (0, 4,"),
-        (("precisions", "fp32", "encoder", "outputs", 0, "shape", 1), "batch", "encoder 'query' with lengths of 1 or more as shape"),
-        (("precisions", "fp32", "score_scale", "smoothing_frames"), 10**30, "smoothing_frames of at most 10000, got 1000"),
-        (("input", "target"), 10**9, "an input window of at most 268435456 numbers, got 1024000001024"),
-        (("memory", "sha256"), "A" * 64, "64 lower-case hex digits as memory.sha256, got 'AAAA"),
+        (("precisions", "fp32", "decoder", "outputs", 2, "shape"), ["batch", 1], "decoder … 'score/psnr_db' (B, ) … (B, *(1,))"),
+        (("precisions", "fp32", "decoder", "outputs", 1, "shape"), ["batch", 3, 32, 32], "'error_map' (B, 1, 32, 32)"),
+        (("precisions", "fp32", "encoder", "inputs", 0, "shape", 0), 0, "encoder 'clip' … 1 … (0, 4,"),
+        (("precisions", "fp32", "encoder", "outputs", 0, "shape", 1), "batch", "encoder 'query' … 1 … shape"),
+        (("precisions", "fp32", "score_scale", "smoothing_frames"), 10**30, "smoothing_frames … 10000"),
+        (("input", "target"), 10**9, "input window … 268435456 … 1024000001024"),
+        (("memory", "sha256"), "A" * 64, "memory.sha256 … 64"),
     ],
 )
 def test_a_value_that_cannot_be_meant_is_refused(path: tuple[str | int, ...], value: Any, what: str, toy: Toy) -> None:
@@ -193,7 +194,7 @@ def test_a_value_that_cannot_be_meant_is_refused(path: tuple[str | int, ...], va
     values = values_of(bundle)
     at(values, *path[:-1])[path[-1]] = value
     message = refused(bundle, values)
-    assert "expected" in message and what in message and message.endswith("ake the bundle again.")
+    assert not missing(message, "expected", what)
 
 
 def test_a_query_has_the_same_size_in_every_precision(toy: Toy) -> None:
@@ -201,7 +202,7 @@ def test_a_query_has_the_same_size_in_every_precision(toy: Toy) -> None:
     values = values_of(bundle)
     values["precisions"]["fp16"] = json.loads(json.dumps(values["precisions"]["fp32"]))
     values["precisions"]["fp16"]["encoder"]["outputs"][0]["shape"][1] = 8
-    assert "queries of the same shape in every precision" in refused(bundle, values)
+    assert not missing(refused(bundle, values), "same shape")
 
 
 @pytest.mark.parametrize("key", ["verdict", "\ud800"])
@@ -209,7 +210,7 @@ def test_text_that_cannot_be_written_again_is_refused(key: str, toy: Toy) -> Non
     bundle = toy("one_pool")
     values = values_of(bundle)
     values["precisions"]["fp32"][key] = "half a pair: \ud800"
-    assert "surrogates not allowed" in refused(bundle, values)
+    assert not missing(refused(bundle, values), "surrogates")
 
 
 @pytest.mark.parametrize("depth", [900, 970, 980, 985, 990, 995, 1000])
@@ -225,19 +226,19 @@ def test_values_nested_to_any_depth_are_taken_or_refused(depth: int, toy: Toy) -
         assert "recursion" in str(error)  # noqa: PT017  (either is right)
 
 
-@pytest.mark.parametrize(("key", "what"), [("name", "pools with different names"), ("read", "pools with different reads")])
+@pytest.mark.parametrize(("key", "what"), [("name", "different names"), ("read", "different reads")])
 def test_two_pools_may_not_share_a_name_or_a_read(key: str, what: str, toy: Toy) -> None:
     bundle = toy("three_pools")
     values = values_of(bundle)
     values["pools"][1][key] = values["pools"][0][key]
-    assert what in refused(bundle, values)
+    assert not missing(refused(bundle, values), what)
 
 
 def test_a_read_that_the_decoder_does_not_take_is_refused(toy: Toy) -> None:
     bundle = toy("two_banks")
     values = values_of(bundle)
     values["pools"][1]["read"] = "read_anomalous"
-    assert "decoder to take the reads ['read_anomalous', 'read_normal']" in refused(bundle, values)
+    assert not missing(refused(bundle, values), "decoder … ['read_anomalous', 'read_normal']")
 
 
 def test_a_decoder_input_that_nobody_gives_is_refused(toy: Toy) -> None:
@@ -301,7 +302,7 @@ def test_a_path_that_leaves_the_bundle_is_refused(path: tuple[str, ...], file: s
     bundle = toy("one_pool")
     values = values_of(bundle)
     at(values, *path)["file"] = file
-    assert f"{'.'.join(path)}.file inside the bundle, got {file!r}" in refused(bundle, values)
+    assert not missing(refused(bundle, values), f"{'.'.join(path)}.file … {file!r}")
 
 
 def test_a_link_that_leads_outside_is_refused(toy: Toy, tmp_path: Path) -> None:
@@ -309,7 +310,7 @@ def test_a_link_that_leads_outside_is_refused(toy: Toy, tmp_path: Path) -> None:
     memory = bundle.path / "memory.safetensors"
     memory.rename(tmp_path / "elsewhere")
     memory.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(IntegrityError, match=r"memory\.safetensors: expected a file inside the bundle, it leads outside\. Replace"):
+    with raises(IntegrityError, "memory.safetensors … leads outside"):
         bundle.read_items()
 
 
@@ -326,14 +327,14 @@ def test_a_link_to_itself_is_refused(toy: Toy) -> None:
     memory = bundle.path / "memory.safetensors"
     memory.unlink()
     memory.symlink_to(memory)
-    with pytest.raises(IntegrityError, match="Replace the link"):
+    with raises(IntegrityError, "the link"):
         bundle.read_items()
 
 
 def test_a_missing_file_is_named(toy: Toy) -> None:
     bundle = toy("one_pool")
     (bundle.path / "encoder.fp32.onnx").unlink()
-    with pytest.raises(IntegrityError, match=r"encoder\.fp32\.onnx: expected a file of the bundle, got 'No such file.*Copy the bundle"):
+    with raises(IntegrityError, "encoder.fp32.onnx … 'No such file or directory'"):
         bundle.read(bundle.precision("fp32").encoder)
 
 
@@ -343,7 +344,7 @@ def test_one_changed_byte_is_seen(toy: Toy) -> None:
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
-    with pytest.raises(IntegrityError, match=r"decoder\.fp32\.onnx: expected SHA-256 \w{12}…, got \w{12}… \(\d+ bytes\).*copy the bundle"):
+    with raises(IntegrityError, "decoder.fp32.onnx … SHA-256 … bytes"):
         bundle.read(bundle.precision("fp32").decoder)
 
 
@@ -354,7 +355,7 @@ def test_a_truncated_memory_file_is_not_the_one_that_was_hashed(toy: Toy) -> Non
     bundle = toy("one_pool")
     file = bundle.path / "memory.safetensors"
     file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(IntegrityError, match="expected SHA-256"):
+    with raises(IntegrityError, "SHA-256"):
         bundle.read_items()
 
 
@@ -362,24 +363,24 @@ def test_a_truncated_memory_file_is_not_the_one_that_was_hashed(toy: Toy) -> Non
 def test_a_truncated_memory_file_with_a_right_hash_is_no_safetensors(length: int, toy: Toy) -> None:
     bundle = toy("one_pool")
     bundle = put_memory(bundle, (bundle.path / "memory.safetensors").read_bytes()[:length])
-    with pytest.raises(BundleError, match=r"memory\.safetensors: expected safetensors of float32, got: .* Make the bundle again"):
+    with raises(BundleError, "memory.safetensors … safetensors of float32"):
         bundle.read_items()
 
 
 @pytest.mark.parametrize(
     ("items", "message"),
     [
-        (np.full((3, 16), np.nan, np.float32), "expected finite numbers, got NaN or infinity"),
-        (np.eye(3, 15, dtype=np.float32), r"expected \(M, 16\) float32, got \(3, 15\) float32"),
-        (np.eye(3, 16, dtype=np.float32)[None], r"expected \(M, 16\) float32, got \(1, 3, 16\) float32"),
-        (np.zeros((0, 16), np.float32), r"expected \(M, 16\) float32, got \(0, 16\) float32"),
-        (np.eye(3, 16), r"expected \(M, 16\) float32, got \(3, 16\) float64"),
-        (2 * np.eye(3, 16, dtype=np.float32), r"expected rows of length 1 for update 'ema', got lengths from 2\.000 to 2\.000"),
+        (np.full((3, 16), np.nan, np.float32), "NaN or infinity"),
+        (np.eye(3, 15, dtype=np.float32), "(M, 16) float32 … (3, 15) float32"),
+        (np.eye(3, 16, dtype=np.float32)[None], "(M, 16) float32 … (1, 3, 16) float32"),
+        (np.zeros((0, 16), np.float32), "(M, 16) float32 … (0, 16) float32"),
+        (np.eye(3, 16), "(M, 16) float32 … (3, 16) float64"),
+        (2 * np.eye(3, 16, dtype=np.float32), "length 1 … 'ema' … 2.000 to 2.000"),
     ],
 )
 def test_items_that_cannot_be_a_memory_are_refused(items: np.ndarray, message: str, toy: Toy) -> None:
     bundle = put_items(toy("one_pool"), {"memory": items})
-    with pytest.raises(BundleError, match=rf"memory\.safetensors, pool 'memory': {message}\. (Make the bundle|Copy or make it) again\."):
+    with raises(BundleError, f"memory.safetensors … pool 'memory' … {message}"):
         bundle.read_items()
 
 
@@ -387,13 +388,13 @@ def test_items_that_cannot_be_a_memory_are_refused(items: np.ndarray, message: s
 def test_numbers_of_another_type_are_refused(kind: str, size: int, toy: Toy) -> None:
     header = json.dumps({"memory": {"dtype": kind, "shape": [3, 16], "data_offsets": [0, 48 * size]}}).encode()
     bundle = put_memory(toy("one_pool"), len(header).to_bytes(8, "little") + header + bytes(48 * size))
-    with pytest.raises(BundleError, match=r"memory\.safetensors.*expected .*float32, got.*Make the bundle again"):
+    with raises(BundleError, "memory.safetensors … float32"):
         bundle.read_items()
 
 
 def test_rows_past_the_end_of_float32_are_refused_with_their_length(toy: Toy) -> None:
     bundle = put_items(toy("one_pool"), {"memory": np.full((3, 16), 3e38, np.float32)})
-    with pytest.raises(BundleError, match="expected rows of length 1 for update 'ema', got lengths from 12"):
+    with raises(BundleError, "length 1 … 'ema'"):
         bundle.read_items()
 
 
@@ -406,5 +407,5 @@ def test_rows_of_any_length_are_fine_where_nothing_is_learned(toy: Toy) -> None:
 def test_every_pool_has_items_and_all_items_have_a_pool(names: tuple[str, ...], toy: Toy) -> None:
     sizes = {"level_1": 4, "level_2": 8, "level_3": 16, "level_4": 16}
     bundle = put_items(toy("three_pools"), {name: np.eye(4, sizes[name], dtype=np.float32) for name in names})
-    with pytest.raises(BundleError, match=r"expected items of the pools \['level_1', 'level_2', 'level_3'\], got \[.*\]\. Use the file"):
+    with raises(BundleError, "['level_1', 'level_2', 'level_3']"):
         bundle.read_items()

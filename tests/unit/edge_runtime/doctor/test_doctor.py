@@ -24,6 +24,7 @@ from edge_runtime.doctor.nvidia import find_cuda, find_pycuda, find_tensorrt
 from edge_runtime.doctor.opencv import find_opencv, parse_build_information
 from edge_runtime.doctor.place import find_bundle, find_disk, find_memory
 from edge_runtime.doctor.python import find_extras, find_numpy, find_onnxruntime, find_python
+from tests.kit.wording import missing
 
 RELEASE = "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64, DATE: Wed Jan  8 01:49:37 UTC 2025\n"
 DPKG = """Package: nvidia-jetpack-runtime
@@ -121,11 +122,11 @@ def by_what(findings: list[Finding]) -> dict[str, Finding]:
 
 
 BROKEN = {
-    "raises": ("raise RuntimeError('no such symbol')", "does not load: RuntimeError: no such symbol"),
-    "aborts": ("import os; os.abort()", "does not load: crashed (SIGABRT)"),
-    "segfaults": ("import ctypes; ctypes.string_at(0)", "does not load: crashed (SIGSEGV)"),
-    "exits": ("import os; os._exit(3)", "does not load: ended without an answer, exit code 3"),
-    "needs another": ("import a_module_that_nobody_has", "does not load: No module named 'a_module_that_nobody_has'"),
+    "raises": ("raise RuntimeError('no such symbol')", "RuntimeError"),
+    "aborts": ("import os; os.abort()", "SIGABRT"),
+    "segfaults": ("import ctypes; ctypes.string_at(0)", "SIGSEGV"),
+    "exits": ("import os; os._exit(3)", "exit code 3"),
+    "needs another": ("import a_module_that_nobody_has", "'a_module_that_nobody_has'"),
 }
 
 
@@ -134,7 +135,7 @@ def test_a_broken_onnxruntime_is_a_finding(machine: Machine, plant_module: Calla
     code, what = BROKEN[how]
     plant_module("onnxruntime", code)
     [finding] = find_onnxruntime(machine)
-    assert (finding.status, finding.what) == ("missing", what)
+    assert finding.status == "missing" and not missing(finding.what, what)
     assert finding.remedy == (
         f"{sys.executable} -m pip uninstall -y onnxruntime onnxruntime-gpu && {sys.executable} -m pip install onnxruntime"
     )
@@ -148,13 +149,13 @@ def test_every_native_library_may_crash(
     machine: Machine, plant_module: Callable[[str, str], None], module: str, find: Callable[[Machine], list[Finding]]
 ) -> None:
     plant_module(module, "import os; os.abort()")
-    assert any("crashed (SIGABRT)" in finding.what + finding.detail for finding in find(machine))
+    assert any("SIGABRT" in finding.what + finding.detail for finding in find(machine))
 
 
 def test_a_module_that_hangs_is_given_up(tmp_path: Path, plant_module: Callable[[str, str], None]) -> None:
     plant_module("numpy", "import threading; threading.Event().wait()")
     [finding] = find_numpy(Machine(root=tmp_path, timeout_s=0.5))
-    assert (finding.status, finding.what) == ("missing", "does not load: no answer within 0.5 s")
+    assert finding.status == "missing" and not missing(finding.what, "0.5 s")
 
 
 def test_a_tool_of_another_machine_is_as_good_as_none(machine: Machine) -> None:
@@ -273,20 +274,20 @@ def test_an_opencv_without_any_video_is_told(machine: Machine, plant_module: Cal
 @pytest.mark.parametrize(
     ("error", "what", "remedy"),
     [
-        ("ImportError('numpy.core.multiarray failed to import')", "does not load with this NumPy", "install 'numpy<2'"),
-        ("AttributeError('_ARRAY_API not found')", "does not load with this NumPy", "install 'numpy<2'"),
+        ("ImportError('numpy.core.multiarray failed to import')", "this NumPy", "install 'numpy<2'"),
+        ("AttributeError('_ARRAY_API not found')", "this NumPy", "install 'numpy<2'"),
         (
             "ImportError('libGL.so.1: cannot open shared object file')",
-            "does not load: a library of the desktop is missing",
+            "the desktop",
             "opencv-python-headless",
         ),
-        ("ImportError('undefined symbol: x')", "does not load", "--force-reinstall"),
+        ("ImportError('undefined symbol: x')", "load", "--force-reinstall"),
     ],
 )
 def test_why_opencv_does_not_load(machine: Machine, plant_module: Callable[[str, str], None], error: str, what: str, remedy: str) -> None:
     plant_module("cv2", f"raise {error}")
     [finding] = find_opencv(machine)
-    assert (finding.status, finding.what) == ("missing", what)
+    assert finding.status == "missing" and not missing(finding.what, what)
     assert remedy in finding.remedy
 
 
@@ -404,7 +405,7 @@ def test_jetpacks_tensorrt_out_of_this_pythons_sight_is_told(machine: Machine) -
     plant_jetson(machine)
     plant(machine, "/usr/lib/python3.10/dist-packages/tensorrt/__init__.py")
     tensorrt, _ = find_tensorrt(without_installed(machine))
-    assert tensorrt.detail == "JetPack has it, this Python does not see it"
+    assert not missing(tensorrt.detail, "JetPack … this Python")
     assert tensorrt.remedy == "python3 -m venv --system-site-packages .venv"
 
 
@@ -479,8 +480,8 @@ def test_cameras_are_listed_by_number_with_their_identity_and_formats(machine: M
     assert usb.detail == (
         "--source v4l2:///dev/v4l/by-id/usb-Maker_USB_Camera_A1-video-index0; MJPG 1920x1080@30; YUYV 1280x720@10, 640x480@30"
     )
-    assert metadata.detail == "no pictures: it describes another one's"
-    assert csi.detail == "raw Bayer, RG10 3280x2464 at 21 fps: not this node, but --source csi://0"
+    assert not missing(metadata.detail, "no pictures")
+    assert not missing(csi.detail, "RG10 3280x2464 … 21 fps … --source csi://0")
     assert {usb.status, metadata.status, csi.status} == {"ok"}
 
 
@@ -508,7 +509,7 @@ def test_a_camera_that_this_user_may_not_open_names_the_group() -> None:
         plant_camera(machine, 0, "USB Camera").chmod(stat.S_IRUSR & 0)
         with as_nobody():
             finding = find_cameras(machine)[-1]
-    assert (finding.status, finding.detail) == ("warning", "this user may not open it")
+    assert finding.status == "warning" and not missing(finding.detail, "user")
     assert finding.remedy.startswith("sudo usermod -aG video $USER")
 
 
@@ -619,7 +620,7 @@ def test_the_text_is_grouped_aligned_and_counted() -> None:
 
 def test_only_what_is_missing_keeps_edge_run_from_running() -> None:
     assert can_run(FINDINGS[:2]) and not can_run(FINDINGS)
-    assert as_text(FINDINGS[:2]).endswith("1 ok, 1 warning, 0 missing: edge-run can run here")
+    assert not missing(as_text(FINDINGS[:2]).splitlines()[-1], "1 ok, 1 warning, 0 missing")
 
 
 def test_the_document_has_every_field() -> None:

@@ -3,10 +3,10 @@ from __future__ import annotations
 from dataclasses import asdict
 
 import numpy as np
-import pytest
 
 from edge_runtime.errors import ConfigError, ShapeError
 from edge_runtime.evaluation import ClipScores, evaluate
+from tests.kit.wording import raises
 
 NORMAL_NORMAL_ANOMALOUS_ANOMALOUS = np.array([False, False, True, True])
 
@@ -99,31 +99,31 @@ def test_the_result_has_the_names_and_types_of_the_report() -> None:
 
 def test_labels_that_do_not_match_the_frames_are_refused() -> None:
     clip = _clip(frames=[4, 5], psnr_db=[40, 20])
-    with pytest.raises(ConfigError, match="clip 01: expected at least 6 labels, got 5"):
+    with raises(ConfigError, "clip 01 … 6 … 5"):
         evaluate([clip], {"01": np.zeros(5, bool)}, paper_weight=0.6)
-    with pytest.raises(ConfigError, match="clip 01: expected at least 6 labels, got 0"):
+    with raises(ConfigError, "clip 01 … 6 … 0"):
         evaluate([clip], {}, paper_weight=0.6)
-    with pytest.raises(ConfigError, match="clip 01: expected at least 10 labels, got 6"):
+    with raises(ConfigError, "clip 01 … 10 … 6"):
         evaluate([_clip(frames=[4, 9], psnr_db=[40, 20])], {"01": np.zeros(6, bool)}, paper_weight=0.6)
 
 
 def test_wrong_settings_are_refused() -> None:
-    with pytest.raises(ConfigError, match="expected scored clips, got none"):
+    with raises(ConfigError, "scored clips"):
         evaluate([], {}, paper_weight=0.6)
-    with pytest.raises(ConfigError, match=r"paper_weight: expected a number in \[0, 1\], got 60"):
+    with raises(ConfigError, "paper_weight … [0, 1] … 60"):
         evaluate([_clip(psnr_db=[40, 20])], {"01": np.array([False, True])}, paper_weight=60)
 
 
 def test_scores_of_different_lengths_are_refused() -> None:
-    with pytest.raises(ShapeError, match=r"clip 01, score: expected \(2,\) like psnr_db, got \(3,\)"):
+    with raises(ShapeError, "clip 01 … score … (2,) … psnr_db … (3,)"):
         _clip(psnr_db=[40, 20], score=[1, 2, 3])
 
-    with pytest.raises(ShapeError, match=r"clip 01, frames: expected \(2,\) like psnr_db, got \(1,\)"):
+    with raises(ShapeError, "clip 01 … frames … (2,) … psnr_db … (1,)"):
         _clip(psnr_db=[40, 20], frames=[0])
 
 
 def test_a_score_that_is_not_finite_is_named_with_its_frame() -> None:
-    with pytest.raises(ShapeError, match="clip 01, local_error: expected finite numbers, got nan at frame 9"):
+    with raises(ShapeError, "clip 01 … local_error … nan … frame 9"):
         _clip(frames=[4, 9], psnr_db=[40, 20], local_error=[0, float("nan")])
 
 

@@ -21,6 +21,7 @@ from edge_runtime.graphs import onnxruntime_cuda
 from edge_runtime.graphs.onnxruntime import OnnxRuntimeGraph
 from edge_runtime.graphs.onnxruntime_cuda import OnnxRuntimeCudaGraph, load_cuda_provider
 from tests.kit.host_place import HostPlace
+from tests.kit.wording import raises
 
 Toy = Callable[[str], Bundle]
 
@@ -85,7 +86,7 @@ def test_a_frame_allocates_nothing_and_binds_only_what_lies_elsewhere(toy: Toy, 
 def test_an_input_of_another_shape_is_refused(toy: Toy) -> None:
     bundle, place = toy("one_pool"), HostPlace()
     graph = OnnxRuntimeCudaGraph(onnxruntime, bundle, bundle.precision("fp32").encoder, place)
-    with pytest.raises(ShapeError, match=r"input 'clip': expected \('batch', 4, 1, 32, 32\) float32, got \(1, 4, 1, 32, 8\) float32"):
+    with raises(ShapeError, "input 'clip' … ('batch', 4, 1, 32, 32) float32 … (1, 4, 1, 32, 8) float32"):
         graph.run({"clip": place.upload(np.zeros((1, 4, 1, 32, 8), np.float32))})
 
 
@@ -98,7 +99,7 @@ def test_what_onnx_runtime_says_is_passed_on(toy: Toy, monkeypatch: pytest.Monke
         raise RuntimeError("CUDA failure 2: out of memory\nstack")
 
     monkeypatch.setattr(onnxruntime.InferenceSession, "run_with_iobinding", fail)
-    with pytest.raises(BackendError, match=r"ONNX Runtime failed: CUDA failure 2: out of memory\. Try --device cpu"):
+    with raises(BackendError, "CUDA failure 2 … --device cpu"):
         graph.run({"clip": place.upload(np.zeros((1, 4, 1, 32, 32), np.float32))})
 
 
@@ -117,7 +118,7 @@ def test_a_graph_of_other_tensors_is_refused(toy: Toy) -> None:
     bundle = toy("one_pool")
     encoder = bundle.precision("fp32").encoder
     wrong = replace(encoder, inputs=(replace(encoder.inputs[0], name="film"),))
-    with pytest.raises(BundleError, match=r"expected inputs .*film.* as the manifest says"):
+    with raises(BundleError, "inputs … film"):
         OnnxRuntimeCudaGraph(onnxruntime, bundle, wrong, HostPlace())
 
 
@@ -131,9 +132,9 @@ def test_a_session_that_fell_back_to_the_cpu_is_an_error(toy: Toy) -> None:
 
     library = SimpleNamespace(__version__="1.31", SessionOptions=onnxruntime.SessionOptions, InferenceSession=session)
     bundle = toy("one_pool")
-    with pytest.raises(
+    with raises(
         BackendUnavailable,
-        match=r"encoder\.fp32\.onnx: expected ONNX Runtime 1\.31 to run it by CUDAExecutionProvider, it took CPUExecutionProvider: .*cuDNN",
+        "encoder.fp32.onnx … ONNX Runtime 1.31 … CUDAExecutionProvider … CPUExecutionProvider … cuDNN",
     ):
         OnnxRuntimeCudaGraph(library, bundle, bundle.precision("fp32").encoder, HostPlace(cuda_stream=1234))
     [(provider, options)] = given["provider"]
@@ -155,9 +156,7 @@ def planted(monkeypatch: pytest.MonkeyPatch, folder: Path, providers: list[str])
 
 def test_the_cpu_build_is_not_enough(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     planted(monkeypatch, tmp_path, ["CPUExecutionProvider"])
-    with pytest.raises(
-        BackendUnavailable, match=r"ONNX Runtime 1\.31: expected CUDAExecutionProvider, this build has none\. .*edge-runtime\[gpu\]"
-    ):
+    with raises(BackendUnavailable, "ONNX Runtime 1.31 … CUDAExecutionProvider … edge-runtime[gpu]"):
         load_cuda_provider()
 
 
@@ -168,7 +167,7 @@ def test_a_missing_library_of_cuda_is_named_and_nothing_is_printed(
     library.preload_dlls = lambda: print("Failed to load libcublasLt.so.13")
     (tmp_path / "capi").mkdir()
     (tmp_path / "capi" / "libonnxruntime_providers_cuda.so").write_bytes(b"no library")
-    with pytest.raises(BackendUnavailable, match=r"CUDAExecutionProvider does not load: .*providers_cuda\.so: .*\[cuda,cudnn\]"):
+    with raises(BackendUnavailable, "CUDAExecutionProvider … libonnxruntime_providers_cuda.so … [cuda,cudnn]"):
         load_cuda_provider()
     assert capfd.readouterr() == ("", "")
 
@@ -195,19 +194,19 @@ def compile_library(path: Path, *needs: Path) -> None:
 
 
 @pytest.mark.cxx
-def test_libraries_of_cuda_are_found_in_any_folder_of_packages(packages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_libraries_of_cuda_are_found_in_any_folder_of_packages(packages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As where ONNX Runtime lies in one folder, and PyTorch brought CUDA and cuDNN into another."""
-    with pytest.raises(BackendUnavailable, match=r"does not load: lib\S+then\.so\.13: cannot open shared object file"):
+    with raises(BackendUnavailable, f"lib{tmp_path.name}then.so.13"):
         load_cuda_provider()
     monkeypatch.setattr(sys, "path", [*sys.path, str(packages)])
     assert load_cuda_provider().__version__ == "1.31"
 
 
 @pytest.mark.cxx
-def test_a_missing_cudnn_is_named_although_the_provider_loads(packages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_cudnn_is_named_although_the_provider_loads(packages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.rmtree(packages / "nvidia" / "cudnn")
     monkeypatch.setattr(sys, "path", [*sys.path, str(packages)])
-    with pytest.raises(BackendUnavailable, match=r"does not load: lib\S+cudnn\.so\.9: .*\[cuda,cudnn\]"):
+    with raises(BackendUnavailable, f"lib{tmp_path.name}cudnn.so.9 … [cuda,cudnn]"):
         load_cuda_provider()
 
 

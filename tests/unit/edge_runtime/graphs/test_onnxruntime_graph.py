@@ -11,6 +11,7 @@ from edge_runtime import Bundle
 from edge_runtime.bundle.manifest import GraphSpec, TensorSpec
 from edge_runtime.errors import BackendError, BundleError, IntegrityError, ShapeError
 from edge_runtime.graphs.onnxruntime import OnnxRuntimeGraph
+from tests.kit.wording import raises
 
 Toy = Callable[[str], Bundle]
 
@@ -43,14 +44,14 @@ def test_it_gives_what_the_manifest_names_for_any_batch(count: int, toy: Toy) ->
 def test_a_truncated_graph_is_a_bundle_error(length: int, toy: Toy) -> None:
     bundle = toy("one_pool")
     spec = put_encoder(bundle, (bundle.path / encoder_of(bundle).file).read_bytes()[:length])
-    with pytest.raises(BundleError, match=r"encoder\.fp32\.onnx: expected an ONNX graph, ONNX Runtime says: .+\. Make the bundle again\."):
+    with raises(BundleError, "encoder.fp32.onnx … ONNX Runtime says"):
         OnnxRuntimeGraph(bundle, spec)
 
 
 def test_a_truncated_graph_without_its_hash_is_an_integrity_error(toy: Toy) -> None:
     bundle = toy("one_pool")
     put_encoder(bundle, b"onnx")
-    with pytest.raises(IntegrityError, match="expected SHA-256"):
+    with raises(IntegrityError, "SHA-256"):
         OnnxRuntimeGraph(bundle, encoder_of(bundle))
 
 
@@ -58,15 +59,15 @@ def test_a_truncated_graph_without_its_hash_is_an_integrity_error(toy: Toy) -> N
     ("inputs", "got"),
     [
         ({}, "nothing"),
-        ({"clip": clips()[:, :3]}, r"\(1, 3, 1, 32, 32\) float32"),
-        ({"clip": clips()[0]}, r"\(4, 1, 32, 32\) float32"),
-        ({"clip": clips().astype(np.float64)}, r"\(1, 4, 1, 32, 32\) float64"),
+        ({"clip": clips()[:, :3]}, "(1, 3, 1, 32, 32) float32"),
+        ({"clip": clips()[0]}, "(4, 1, 32, 32) float32"),
+        ({"clip": clips().astype(np.float64)}, "(1, 4, 1, 32, 32) float64"),
     ],
 )
 def test_a_wrong_input_is_named_with_what_was_expected_and_what_came(inputs: dict[str, np.ndarray], got: str, toy: Toy) -> None:
     bundle = toy("one_pool")
     graph = OnnxRuntimeGraph(bundle, encoder_of(bundle))
-    with pytest.raises(ShapeError, match=rf"encoder\.fp32\.onnx, input 'clip': expected \('batch', 4, 1, 32, 32\) float32, got {got}\."):
+    with raises(ShapeError, f"encoder.fp32.onnx … input 'clip' … ('batch', 4, 1, 32, 32) float32 … {got}"):
         graph.run(inputs)
 
 
@@ -77,7 +78,7 @@ def test_a_graph_whose_tensors_are_not_those_of_the_manifest_is_refused(side: st
     spec = encoder_of(bundle)
     first, *others = getattr(spec, side)
     wrong: tuple[TensorSpec, ...] = (replace(first, **change), *others)
-    with pytest.raises(BundleError, match=rf"expected {side} .* as the manifest says, the graph has .* Make the bundle again"):
+    with raises(BundleError, f"{spec.file} … graph has"):
         OnnxRuntimeGraph(bundle, replace(spec, **{side: wrong}))
 
 
@@ -92,7 +93,7 @@ def test_what_onnx_runtime_cannot_decode_is_a_bundle_error_and_nothing_is_printe
     bundle = toy("one_pool")
     content = (bundle.path / encoder_of(bundle).file).read_bytes()
     for damaged in (content.replace(b"query", b"qu\xb0ry"), content.replace(b"Conv", b"C\xb0nv")):
-        with pytest.raises(BundleError, match=r"expected an ONNX graph, ONNX Runtime says: .*Make the bundle again"):
+        with raises(BundleError, "ONNX Runtime says"):
             OnnxRuntimeGraph(bundle, put_encoder(bundle, damaged))
     assert capfd.readouterr() == ("", "")
 
@@ -102,5 +103,5 @@ def test_a_graph_that_computes_another_shape_than_it_declares_is_a_backend_error
     graph = OnnxRuntimeGraph(bundle, encoder_of(bundle))
     first, *others = graph._outputs
     graph._outputs = (replace(first, shape=("batch", 16, 4, 5)), *others)
-    with pytest.raises(BackendError, match=r"output 'query': expected \('batch', 16, 4, 5\) float32, got \(1, 16, 4, 4\) float32"):
+    with raises(BackendError, "output 'query' … ('batch', 16, 4, 5) float32 … (1, 16, 4, 4) float32"):
         graph.run({"clip": clips()})

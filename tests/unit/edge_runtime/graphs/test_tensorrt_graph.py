@@ -19,6 +19,7 @@ from edge_runtime.graphs.tensorrt import Plan, TensorRtGraph
 from edge_runtime.graphs.tensorrt_library import Library
 from tests.kit.engine_plans import plan_of, stand_in
 from tests.kit.host_place import HostPlace
+from tests.kit.wording import raises
 
 Toy = Callable[[str], Bundle]
 TOYS = ("one_pool", "two_banks", "three_pools")
@@ -95,15 +96,15 @@ def test_it_is_put_into_the_devices_stream_and_nobody_waits(trt: Any, toy: Toy, 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"clip": None}, r"input 'clip': expected .* got nothing"),
-        ({"clip": np.zeros((1, 4, 1, 32, 31), np.float32)}, r"expected \('batch', 4, 1, 32, 32\) float32, got \(1, 4, 1, 32, 31\) float32"),
-        ({"clip": np.zeros((1, 4, 1, 32, 32), np.float16)}, "got .* float16"),
+        ({"clip": None}, "input 'clip' … nothing"),
+        ({"clip": np.zeros((1, 4, 1, 32, 31), np.float32)}, "('batch', 4, 1, 32, 32) float32 … (1, 4, 1, 32, 31) float32"),
+        ({"clip": np.zeros((1, 4, 1, 32, 32), np.float16)}, "(1, 4, 1, 32, 32) float16"),
     ],
 )
 def test_inputs_that_are_not_the_manifests_are_refused(trt: Any, toy: Toy, change: dict[str, np.ndarray | None], said: str) -> None:
     place = HostPlace()
     graph = graph_for(trt, toy("one_pool"), "encoder", place)
-    with pytest.raises(ShapeError, match=said):
+    with raises(ShapeError, said):
         graph.run(uploaded(place, {name: array for name, array in change.items() if array is not None}))
 
 
@@ -111,7 +112,7 @@ def test_inputs_of_different_batches_are_refused(trt: Any, toy: Toy) -> None:
     bundle, place = toy("one_pool"), HostPlace()
     graph = graph_for(trt, bundle, "decoder", place, largest_batch=2)
     one, two = (uploaded(place, inputs_for(bundle, "decoder", batch)) for batch in (1, 2))
-    with pytest.raises(ShapeError, match=r"input 'target': expected a batch of 2 as before it, got 1"):
+    with raises(ShapeError, "input 'target' … 2 … 1"):
         graph.run(two | {"target": one["target"]})
 
 
@@ -121,7 +122,7 @@ def test_more_streams_than_it_was_built_for_are_refused_and_fewer_still_run(trt:
     assert graph.largest_batch == 2
     first = uploaded(place, inputs_for(bundle, "encoder", 2))
     wanted = place.download(graph.run(first)["query"])
-    with pytest.raises(BackendError, match=r"encoder\.plan: the engine does not take 3 streams in one call, 2 at most: .*not within"):
+    with raises(BackendError, "encoder.plan … 3 streams … 2"):
         graph.run(uploaded(place, inputs_for(bundle, "encoder", 3)))
     assert np.array_equal(place.download(graph.run(first)["query"]), wanted)
 
@@ -130,7 +131,7 @@ def test_a_failed_run_says_what_tensorrt_said(trt: Any, toy: Toy, monkeypatch: p
     bundle, place = toy("one_pool"), HostPlace()
     graph = graph_for(trt, bundle, "encoder", place)
     monkeypatch.setattr(trt.IExecutionContext, "execute_async_v3", lambda self, stream: self._refuse("enqueueV3", "no luck"))
-    with pytest.raises(BackendError, match=r"encoder\.plan: the engine does not run it: .*no luck\)\. Rebuild it\."):
+    with raises(BackendError, "encoder.plan … no luck"):
         graph.run(uploaded(place, inputs_for(bundle, "encoder", 1)))
 
 
@@ -138,13 +139,13 @@ def test_an_address_that_is_not_taken_is_an_error(trt: Any, toy: Toy, monkeypatc
     bundle, place = toy("one_pool"), HostPlace()
     graph = graph_for(trt, bundle, "encoder", place)
     monkeypatch.setattr(trt.IExecutionContext, "set_tensor_address", lambda self, name, memory: self._refuse("setTensorAddress", name))
-    with pytest.raises(BackendError, match=r"does not take 'query': .*API Usage Error \(query\)"):
+    with raises(BackendError, "'query' … API Usage Error"):
         graph.run(uploaded(place, inputs_for(bundle, "encoder", 1)))
 
 
 def test_a_plan_that_does_not_load_says_why(trt: Any, toy: Toy) -> None:
     plan = replace(plan_for(toy("one_pool"), "encoder"), content=b"ftrt")
-    with pytest.raises(EngineMismatch, match=r"encoder\.plan: TensorRT 10\.3\.0 does not load it: .*Magic tag does not match\. Reb"):
+    with raises(EngineMismatch, "encoder.plan … TensorRT 10.3.0 … Magic tag"):
         TensorRtGraph(Library("tensorrt", trt), plan, HostPlace())
 
 
@@ -152,7 +153,7 @@ def test_host_code_is_allowed_only_where_the_engine_was_built_with_it(trt: Any, 
     plan = plan_for(toy("one_pool"), "encoder", is_version_compatible=True)
     library = Library("tensorrt", trt)
     assert TensorRtGraph(library, plan, HostPlace())._held.runtime.engine_host_code_allowed
-    with pytest.raises(EngineMismatch, match="contains host code, which is not allowed"):
+    with raises(EngineMismatch, "host code"):
         TensorRtGraph(library, replace(plan, holds_host_code=False), HostPlace())
     assert not graph_for(trt, toy("two_banks"), "encoder", HostPlace())._held.runtime.engine_host_code_allowed
 
@@ -160,7 +161,7 @@ def test_host_code_is_allowed_only_where_the_engine_was_built_with_it(trt: Any, 
 def test_a_dla_is_selected_before_its_engine_is_loaded(trt: Any, toy: Toy) -> None:
     plan = plan_for(toy("one_pool"), "encoder", needs_dla=True)
     library = Library("tensorrt", trt)
-    with pytest.raises(EngineMismatch, match="needs a DLA core"):
+    with raises(EngineMismatch, "DLA"):
         TensorRtGraph(library, plan, HostPlace())
     TensorRtGraph(library, replace(plan, dla_core=0), HostPlace())
 
@@ -170,37 +171,37 @@ def test_without_a_gpu_there_is_no_runtime(trt: Any, toy: Toy, monkeypatch: pyte
         raise TypeError("pybind11::init(): factory function returned nullptr")
 
     monkeypatch.setattr(trt.Runtime, "__init__", refuse)
-    with pytest.raises(BackendUnavailable, match="expected a GPU that answers, got none"):
+    with raises(BackendUnavailable, "GPU"):
         graph_for(trt, toy("one_pool"), "encoder", HostPlace())
 
 
 def test_a_context_that_finds_no_room_is_an_error(trt: Any, toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trt.ICudaEngine, "create_execution_context", lambda self: None)
-    with pytest.raises(BackendError, match="has no room to run it"):
+    with raises(BackendError, "no room"):
         graph_for(trt, toy("one_pool"), "encoder", HostPlace())
 
 
 @pytest.mark.parametrize(
     ("side", "change", "said"),
     [
-        ("inputs", {"name": "film"}, r"expected inputs \['film'\], the engine has \['clip'\]"),
-        ("outputs", {"name": "question"}, r"expected outputs \['question', .*\], the engine has \['query', "),
-        ("inputs", {"dtype": "float16"}, r"'clip': expected .* float16, the engine has \(-1, 4, 1, 32, 32\) FLOAT"),
-        ("inputs", {"shape": ("batch", 4, 1, 32, 33)}, r"'clip': expected \('batch', 4, 1, 32, 33\) float32, the engine has"),
-        ("inputs", {"shape": (1, 4, 1, 32, 32)}, r"'clip': expected \(1, 4, 1, 32, 32\) float32, the engine has \(-1, 4,"),
+        ("inputs", {"name": "film"}, "inputs ['film'] … ['clip']"),
+        ("outputs", {"name": "question"}, "outputs ['question' … ['query'"),
+        ("inputs", {"dtype": "float16"}, "'clip' … float16 … (-1, 4, 1, 32, 32) FLOAT"),
+        ("inputs", {"shape": ("batch", 4, 1, 32, 33)}, "'clip' … ('batch', 4, 1, 32, 33) float32"),
+        ("inputs", {"shape": (1, 4, 1, 32, 32)}, "'clip' … (1, 4, 1, 32, 32) float32 … (-1, 4,"),
         (
             "outputs",
             {"shape": ("batch", 16, 4, 5)},
-            r"'query': expected \('batch', 16, 4, 5\) float32, the engine has \(-1, 16, 4, 4\)",
+            "'query' … ('batch', 16, 4, 5) float32 … (-1, 16, 4, 4)",
         ),
-        ("outputs", {"shape": ("batch", 16, 16)}, r"'query': expected \('batch', 16, 16\) float32"),
+        ("outputs", {"shape": ("batch", 16, 16)}, "'query' … ('batch', 16, 16) float32"),
     ],
 )
 def test_an_engine_of_other_tensors_is_a_mismatch(trt: Any, toy: Toy, side: str, change: dict[str, Any], said: str) -> None:
     plan = plan_for(toy("one_pool"), "encoder")
     first, *others = getattr(plan.spec, side)
     wrong: tuple[TensorSpec, ...] = (replace(first, **change), *others)
-    with pytest.raises(EngineMismatch, match=rf"encoder\.plan.*{said}.*Rebuild it\."):
+    with raises(EngineMismatch, f"encoder.plan … {said}"):
         TensorRtGraph(Library("tensorrt", trt), replace(plan, spec=replace(plan.spec, **{side: wrong})), HostPlace())
 
 
@@ -212,7 +213,7 @@ def test_an_output_that_is_known_only_with_its_inputs_is_held_then(trt: Any, toy
     )
     monkeypatch.setattr(trt.IExecutionContext, "get_tensor_shape", lambda self, name: trt.Dims((1, 16, 4, 5)))
     graph = graph_for(trt, bundle, "encoder", place)
-    with pytest.raises(BackendError, match=r"output 'query': expected \(1, 16, 4, 4\) as the manifest says, got \(1, 16, 4, 5\)"):
+    with raises(BackendError, "output 'query' … (1, 16, 4, 4) … (1, 16, 4, 5)"):
         graph.run(uploaded(place, inputs_for(bundle, "encoder", 1)))
 
 
@@ -242,5 +243,5 @@ def test_an_address_that_tensorrt_may_not_be_given_is_named(trt: Any, toy: Toy) 
     bundle, place = toy("one_pool"), HostPlace()
     graph = graph_for(trt, bundle, "encoder", place)
     clip = place.upload(inputs_for(bundle, "encoder", 1)["clip"])
-    with pytest.raises(BackendError, match=r"encoder\.plan, 'clip': expected an address at a multiple of 256 bytes, got 0x\w+20\."):
+    with raises(BackendError, "encoder.plan … 'clip' … 256 bytes"):
         graph.run({"clip": replace(clip, address=clip.address + 32)})

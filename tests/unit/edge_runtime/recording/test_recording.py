@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -28,6 +29,7 @@ from edge_runtime.sources import SourceHealth
 from edge_runtime.sources.footage import read_clip
 from edge_runtime.sources.footage.clips import list_clips
 from tests.kit.drawn_footage import draw
+from tests.kit.wording import missing, raises
 
 pytest.importorskip("av")
 
@@ -83,9 +85,9 @@ def test_clips_are_named_after_their_start(folder: RecordingFolder) -> None:
 @pytest.mark.parametrize(
     ("late", "reason"),
     [
-        (frame(25, gap=Gap(GapKind.RECONNECT, "reconnect after 3.0 s")), "reconnect after 3.0 s"),
-        (frame(25, time_s=2.4 + 0.26), "no frame for 0.26 s"),
-        (frame(25, image=np.zeros((96, 128, 3), np.uint8)), "pictures of 128x96 after 64x48"),
+        (frame(25, gap=Gap(GapKind.RECONNECT, "reconnect after 3.0 s")), "3.0 s"),
+        (frame(25, time_s=2.4 + 0.26), "0.26 s"),
+        (frame(25, image=np.zeros((96, 128, 3), np.uint8)), "128x96 … 64x48"),
     ],
     ids=["gap", "late", "size"],
 )
@@ -98,7 +100,8 @@ def test_a_clip_never_spans_a_gap(folder: RecordingFolder, late: Frame, reason: 
         recorder.take(replace(late, index=index, time_s=late.time_s + (index - 25) / FPS, gap=None))
     recorder.end_clip("interrupted")
     assert lengths(folder) == [25, 25]
-    assert [row.end for row in folder.rows] == [reason, "interrupted"]
+    first, second = folder.rows
+    assert not missing(first.end, reason) and second.end == "interrupted"
 
 
 def test_one_missing_frame_is_no_gap(folder: RecordingFolder) -> None:
@@ -117,7 +120,7 @@ def test_a_piece_too_short_for_a_clip_is_dropped_and_said(folder: RecordingFolde
     recorder.end_clip("source lost")
     assert recorder.dropped == 1
     assert [path.name for path in folder.path.iterdir()] == [".lock"]
-    assert "dropped 1.9 s of footage, too short for a clip: source lost" in caplog.text
+    assert not missing(caplog.text, "1.9 s … source lost")
 
 
 def test_the_end_is_at_the_wished_length_and_never_in_a_piece_too_short(folder: RecordingFolder) -> None:
@@ -137,7 +140,8 @@ def test_the_folder_is_capped(folder: RecordingFolder) -> None:
     for index in range(400):
         if recorder.ended_by is None:
             recorder.take(frame(index, image=noise.integers(0, 255, (96, 128, 3), dtype=np.uint8)))
-    assert recorder.ended_by == limit_reached(folder, Wish(max_mb=1.0)) == "the clips have reached 1 MB (--max-mb)"
+    assert recorder.ended_by == limit_reached(folder, Wish(max_mb=1.0))
+    assert not missing(str(recorder.ended_by), "1 MB … --max-mb")
     assert 1.0e6 <= folder.size_bytes < 1.6e6
     assert lengths(folder)
 
@@ -149,7 +153,7 @@ def test_a_disk_nearly_full_ends_it_after_the_clip_at_hand(folder: RecordingFold
     recorder._wish = replace(recorder._wish, least_free_mb=1e12)  # as if the disk had filled up meanwhile
     for index in range(25, 29):
         recorder.take(frame(index))
-    with pytest.raises(SinkError, match=r"expected 1e\+12 MB free on its disk, got \d+. Free some space"):
+    with raises(SinkError, "1e+12 MB"):
         recorder.take(frame(29))  # a look at the disk every second
     assert lengths(folder) == [30]
 
@@ -192,7 +196,7 @@ def test_a_killed_recording_leaves_nothing_that_counts(folder: RecordingFolder) 
 
 
 def test_one_recording_at_a_time(folder: RecordingFolder) -> None:
-    with pytest.raises(ConfigError, match="expected a folder of its own, another run is writing there"):
+    with raises(ConfigError, f"{folder.path} … another run"):
         RecordingFolder(folder.path)
 
 
@@ -233,14 +237,14 @@ def test_clips_count_whatever_is_written_about_them(folder: RecordingFolder, cap
     (recorded(folder) / "recording.json").write_text("{")
     with closing(RecordingFolder(folder.path)) as again:
         assert [(row.frames, row.glance) for row in again.rows] == [(30, None), (30, None)]
-    assert "is forgotten, the clips count" in caplog.text
+    assert not missing(caplog.text, "recording.json … forgotten")
 
 
 def test_a_broken_video_does_not_count_and_is_said(folder: RecordingFolder, caplog: pytest.LogCaptureFixture) -> None:
     (recorded(folder) / "broken.mp4").write_bytes(b"no video")
     with closing(RecordingFolder(folder.path)) as again:
         assert len(again.rows) == 2
-    assert "broken.mp4: expected a video" in caplog.text
+    assert not missing(caplog.text, "broken.mp4")
 
 
 def test_clips_of_two_rates_are_refused(folder: RecordingFolder) -> None:
@@ -248,13 +252,13 @@ def test_clips_of_two_rates_are_refused(folder: RecordingFolder) -> None:
     folder.rows += [row("a"), replace(row("b"), fps=10.1)]
     assert folder.fps == 10.1
     folder.rows.append(replace(row("c"), fps=15))
-    with pytest.raises(ConfigError, match="expected clips of one frame rate"):
+    with raises(ConfigError, "frame rate"):
         _ = folder.fps
 
 
 @pytest.mark.parametrize("wish", [{"minutes": 0}, {"minutes": float("nan")}, {"clip_minutes": 0.01}, {"max_mb": 0}, {"crf": 60}])
 def test_an_impossible_wish_is_refused(wish: dict[str, float]) -> None:
-    with pytest.raises(ConfigError, match=f"--{next(iter(wish)).replace('_', '-')}: expected"):
+    with raises(ConfigError, f"--{next(iter(wish)).replace('_', '-')}"):
         Wish(**wish)  # type: ignore[arg-type]
 
 
@@ -342,7 +346,7 @@ def test_the_rate_is_the_wanted_one_or_the_true_one(measured: float, wanted: flo
 
 
 def test_a_camera_slower_than_wanted_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"expected 30 frames per second, the camera gives 14.9.* Say --fps 15"):
+    with raises(ConfigError, "30 … 14.9 … --fps 15"):
         rate_to_record("camera:0", 14.9, wanted=30, declared=30)
 
 
@@ -415,30 +419,27 @@ def row(name: str = NAME, glance: Glance | None = GOOD, **changes: object) -> Cl
 def test_good_footage_has_no_warnings() -> None:
     rows = [row(), row("b", end="source lost"), row("c", glance=None)]
     assert warnings_about(rows, health=SourceHealth("camera:0", "closed")) == []
-    assert described(rows) == (
-        "15.0 minutes in 3 clips, 27.0 MB, 640x480 at 10 frames per second (measured 10.0 to 10.0); "
-        "mean luminance 110 of 255, something moves 40% of the time"
-    )
-    assert described([]) == "nothing is recorded"
+    assert not missing(described(rows), "15.0 minutes … 3 clips … 27.0 MB … 640x480 … 10 … 10.0 to 10.0 … 110 of 255 … 40%")
+    assert not re.search(r"\d", described([]))
     assert warnings_about([]) == []
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"mean_luminance": 12}, "too dark: the mean luminance is 12 of 255"),
-        ({"mean_luminance": 240}, "too bright: the mean luminance is 240 of 255"),
-        ({"white_share": 0.2}, "overexposed: 20% of the pixels"),
-        ({"black_share": 0.6}, "underexposed: 60% of the pixels"),
-        ({"moving_share": 0.0}, "nothing moves: 5.0 minutes without any motion; a model trained on this will call everyone an anomaly"),
-        ({"moving_share": 0.01}, "hardly anything moves: 3 s of 5.0 minutes"),
-        ({"shaking_share": 0.5}, "everything moves, 50% of the time: is the camera fixed?"),
-        ({"repeated_share": 0.9, "moving_share": 0.0}, "the picture is frozen: 90% of the frames"),
+        ({"mean_luminance": 12}, "dark … 12 of 255"),
+        ({"mean_luminance": 240}, "bright … 240 of 255"),
+        ({"white_share": 0.2}, "overexposed … 20%"),
+        ({"black_share": 0.6}, "underexposed … 60%"),
+        ({"moving_share": 0.0}, "nothing … 5.0 minutes"),
+        ({"moving_share": 0.01}, "moves … 3 s … 5.0 minutes"),
+        ({"shaking_share": 0.5}, "moves … 50%"),
+        ({"repeated_share": 0.9, "moving_share": 0.0}, "frozen … 90%"),
     ],
 )
 def test_what_a_glance_shows_is_warned_about(changes: dict[str, float], words: str) -> None:
     [warning] = warnings_about([row(glance=replace(GOOD, **changes))])
-    assert warning.startswith(words)
+    assert not missing(warning, words)
     assert warning.endswith(".")
 
 
@@ -451,24 +452,25 @@ def test_longer_clips_weigh_more() -> None:
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        ([row(), row("b", size_px=(320, 240))], "pictures of several sizes: 320x240, 640x480"),
-        ([row(), row("b", fps=15.0, measured_fps=15.0)], "clips of several frame rates"),
-        ([row(), row("b", measured_fps=7.0)], "the camera's rate changed: b would play at the wrong speed"),
+        ([row(), row("b", size_px=(320, 240))], "320x240, 640x480"),
+        ([row(), row("b", fps=15.0, measured_fps=15.0)], "frame rates"),
+        ([row(), row("b", measured_fps=7.0)], "rate … b … speed"),
     ],
 )
 def test_clips_that_do_not_belong_together_are_warned_about(rows: list[ClipRow], words: str) -> None:
     [warning] = warnings_about(rows)
-    assert warning.startswith(words)
+    assert not missing(warning, words)
 
 
 def test_a_bad_line_is_warned_about() -> None:
     lost = SourceHealth("camera:0", "closed", losses=2, down_s=31.0)
-    assert warnings_about([row()], health=lost) == ["the camera was lost twice, for 31 s in all. Check its power and its line."]
+    [warning] = warnings_about([row()], health=lost)
+    assert not missing(warning, "lost twice … 31 s")
     [warning] = warnings_about([row(end="no frame for 0.40 s")], health=SourceHealth("camera:0", "closed"), dropped=5)
-    assert warning.startswith("6 gaps, and 5 pieces too short for a clip")
+    assert not missing(warning, "6 gaps … 5 pieces")
 
 
 def test_a_camera_that_repeats_itself_is_warned_about() -> None:
     [warning] = warnings_about([row()], health=SourceHealth("camera:0", "closed", frames=1000, filler=400))
-    assert warning.startswith("400 of the camera's 1000 pictures were of one colour or repeated the one before")
+    assert not missing(warning, "400 … 1000 pictures")
     assert warnings_about([row()], health=SourceHealth("camera:0", "closed", frames=1000, filler=40)) == []

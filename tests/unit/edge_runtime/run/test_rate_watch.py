@@ -8,6 +8,7 @@ import pytest
 from edge_runtime.frames import Frame, Gap, GapKind
 from edge_runtime.run.rate_watch import RateWatch
 from edge_runtime.score import Step
+from tests.kit.wording import missing
 
 IMAGE = np.zeros((2, 2, 3), np.uint8)
 
@@ -27,9 +28,10 @@ def test_a_rate_that_is_not_the_calibrated_one_is_said_once_and_when_it_is_over(
     assert not caplog.messages
     now_s = watch(watching, 4, seconds=120, begins_s=now_s)
     [message] = caplog.messages
-    assert message.startswith("gate: ") and "the bundle was calibrated at 10: its threshold and smoothing do not hold" in message
+    assert message.startswith("gate: ") and not missing(message, "calibrated at 10")
     watch(watching, 10, seconds=120, begins_s=now_s)
-    assert caplog.messages[1:] == ["gate: 10.0 frames per second are scored again, as calibrated."]
+    [said] = caplog.messages[1:]
+    assert said.startswith("gate: ") and not missing(said, "10.0 frames … again")
 
 
 def test_a_stretch_with_a_gap_is_not_judged(caplog: pytest.LogCaptureFixture) -> None:

@@ -5,6 +5,7 @@ import pytest
 from edge_runtime.errors import ConfigError
 from edge_runtime.sources import open_source
 from edge_runtime.sources.address import Address, CameraOptions, is_live, parse_address, redacted
+from tests.kit.wording import raises
 
 
 @pytest.mark.parametrize(
@@ -40,21 +41,21 @@ def test_footage_is_not_live(uri: str) -> None:
 @pytest.mark.parametrize(
     ("uri", "says"),
     [
-        ("camera:", "expected a camera's number, as in camera:0, got ''"),
-        ("camera:-1", "expected a camera's number"),
-        ("camera:front", "expected a camera's number"),
-        ("camera:99999999999999999999", "expected a camera's number"),
-        ("v4l2://video0", "expected a device, as in v4l2:///dev/v4l/by-id"),
-        ("csi://front", "expected a sensor's number, as in csi://0"),
-        ("gst:", "expected a pipeline"),
-        ("rtsp://", "expected an address with a host"),
-        ("rtsp://gate/a b", "without blanks or quotes"),
-        ("rtsp://[::1/stream", "cannot be read"),
-        ("rtsp://gate:port/stream", "cannot be read"),
+        ("camera:", "camera:0 … ''"),
+        ("camera:-1", "camera:-1 … camera:0"),
+        ("camera:front", "camera:front … camera:0"),
+        ("camera:99999999999999999999", "camera:99999999999999999999 … camera:0"),
+        ("v4l2://video0", "v4l2:///dev/v4l/by-id"),
+        ("csi://front", "csi://front … csi://0"),
+        ("gst:", "gst: … pipeline"),
+        ("rtsp://", "rtsp:// … a host"),
+        ("rtsp://gate/a b", "rtsp://gate … blanks"),
+        ("rtsp://[::1/stream", "rtsp: … be read"),
+        ("rtsp://gate:port/stream", "rtsp: … be read"),
     ],
 )
 def test_an_address_that_cannot_be_is_refused(uri: str, says: str) -> None:
-    with pytest.raises(ConfigError, match=says.replace("(", r"\(")):
+    with raises(ConfigError, says):
         parse_address(uri)
 
 
@@ -100,27 +101,27 @@ def test_what_is_no_secret_is_shown() -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"width": 0, "height": 10}, "width: expected a positive number, got 0"),
-        ({"width": 640}, "expected both or none"),
-        ({"rate": float("nan")}, "rate: expected a positive number, got nan"),
-        ({"flip": "sideways"}, "flip: expected one of none, horizontal"),
-        ({"codec": "divx"}, "codec: expected one of h264"),
-        ({"stall_s": 0.0}, "stall_s: expected seconds between"),
-        ({"stall_s": float("inf")}, "stall_s: expected seconds between"),
+        ({"width": 0, "height": 10}, "width … 0"),
+        ({"width": 640}, "width … height"),
+        ({"rate": float("nan")}, "rate … nan"),
+        ({"flip": "sideways"}, "flip … none, horizontal"),
+        ({"codec": "divx"}, "codec … h264"),
+        ({"stall_s": 0.0}, "stall_s"),
+        ({"stall_s": float("inf")}, "stall_s"),
     ],
 )
 def test_options_are_checked(options: dict[str, object], says: str) -> None:
-    with pytest.raises(ConfigError, match=says):
+    with raises(ConfigError, says):
         CameraOptions(**options)  # type: ignore[arg-type]
 
 
 def test_what_only_a_camera_can_do_is_not_ignored_on_footage() -> None:
-    with pytest.raises(ConfigError, match="rate, flip: expected a camera, got footage"):
+    with raises(ConfigError, "rate, flip"):
         open_source("synthetic:", camera=CameraOptions(flip="vertical", rate=5))
     assert open_source("synthetic:", camera=CameraOptions(stall_s=9, waits=True)).frame_count
 
 
 @pytest.mark.parametrize("name", ["gate\nyard", "gate\udcff", "\x1b[2J"])
 def test_a_stream_has_a_name_that_can_be_printed(name: str) -> None:
-    with pytest.raises(ConfigError, match="letters that can be printed"):
+    with raises(ConfigError, "stream … printed"):
         open_source("synthetic:", stream=name)

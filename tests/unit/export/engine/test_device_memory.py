@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from edge_runtime.devices.gpu import find_gpu
+from tests.kit.wording import missing
 
 SOURCE = Path("tests/kit/memory_driver.c")
 
@@ -84,18 +85,20 @@ def run(script: str, driver: Path) -> Any:
 
 
 def test_arrays_go_up_and_come_back_and_are_freed(driver: Path) -> None:
-    assert run(USE, driver) == {
+    facts = run(USE, driver)
+    assert not missing(facts.pop("error"), "CUDA … cuMemAlloc_v2 … error 2")
+    assert facts == {
         "gpu": ["Orin (stand-in)", 87],
         "back": [[[0, 2], [4, 6], [8, 10]], [7]],
         "is_used_again": True,
         "has_grown": [4, 4],
         "alive": 3,
-        "error": "CUDA: expected cuMemAlloc_v2 to work, got error 2 (out of memory). Look at nvidia-smi or dmesg.",
         "alive_after": 0,
         "retained_after": 0,
     }
 
 
+@pytest.mark.slow
 def test_a_new_engine_is_checked_by_the_graph_that_frames_will_run_through(driver: Path) -> None:
     check = run(CHECK, driver)
     assert check["was_run"] and check["is_within_tolerance"] and check["yardstick"] == "fp32"

@@ -30,9 +30,10 @@ from export.engine.build import EngineBuild, MadeEngine, make_engine
 from export.engine.build_choice import EngineSettings, choose
 from export.engine.tensorrt_build import BuildInput, BuiltPlan, build_plan
 from export.engine.which_tensorrt import load_library
-from export.precision import halve
+from export.half_precision import halve
 from tests.kit.engine_bundles import changed_graph, full_size
 from tests.kit.host_place import HostPlace
+from tests.kit.wording import missing, raises
 
 RTX = Library("tensorrt-rtx", trt)
 PED2 = Path("bundles/ped2-lite")
@@ -138,7 +139,7 @@ def assert_built(made: MadeEngine, precision: str) -> None:
     assert os.listdir(bundle.path / ENGINES) == [made.engine.folder.name]
     assert find_engine(bundle, "tensorrt-rtx", precision, EngineMachine(trt.__version__, 89, "some GPU")) == made.engine
     assert sheet.check.was_run is False
-    assert sheet.check.why_not == "it was built on a machine without an NVIDIA GPU that answers"
+    assert not missing(str(sheet.check.why_not), "NVIDIA GPU")
     assert ("TF32" in sheet.encoder.flags) == (precision == "fp16")  # fp32 keeps all its digits
     for part, graph in (("encoder", sheet.encoder), ("decoder", sheet.decoder)):
         assert graph.onnx.file == f"{part}.{precision}.onnx"
@@ -167,9 +168,7 @@ def test_a_changed_graph_is_noticed_and_rebuilt_when_told(toy_engine: MadeEngine
 
     bundle = changed_graph(bundle_of(toy_engine), "fp32", "decoder", rename)
     before = times(toy_engine.engine.folder)
-    with pytest.raises(
-        EngineMismatch, match=r"decoder\.plan was built from decoder\.fp32\.onnx .*make engine BUNDLE=\S+ PRECISION=fp32 REBUILD=1"
-    ):
+    with raises(EngineMismatch, f"decoder.plan … decoder.fp32.onnx … make engine BUNDLE={bundle.path} PRECISION=fp32 REBUILD=1"):
         make(bundle)
     assert times(toy_engine.engine.folder) == before
     make(bundle, rebuild=True)
@@ -180,24 +179,24 @@ def test_a_changed_graph_is_noticed_and_rebuilt_when_told(toy_engine: MadeEngine
 def test_a_graph_that_was_changed_behind_the_manifests_back_is_noticed(toy_engine: MadeEngine, change: Callable[[Path], object]) -> None:
     bundle = bundle_of(toy_engine)
     change(bundle.path / "decoder.fp32.onnx")
-    with pytest.raises(BundleError, match=r"decoder\.fp32\.onnx: expected "):
+    with raises(BundleError, "decoder.fp32.onnx"):
         make(bundle)
 
 
 def test_other_settings_are_noticed(toy_engine: MadeEngine) -> None:
-    with pytest.raises(EngineMismatch, match="built with streams 1 instead of 4"):
+    with raises(EngineMismatch, "streams 1 … 4"):
         make(bundle_of(toy_engine), streams=4)
 
 
 @pytest.mark.parametrize(
     ("machine", "said"),
     [
-        (EngineMachine("9.9", 89, "RTX"), rf"built by TensorRT-RTX {trt.__version__} for sm_80 and newer, this is 9\.9 on sm_89"),
-        (EngineMachine(trt.__version__, 75, "T4"), r"for sm_80 and newer, this is \S+ on sm_75 \(T4\)"),
+        (EngineMachine("9.9", 89, "RTX"), f"TensorRT-RTX {trt.__version__} … sm_80 … 9.9 … sm_89"),
+        (EngineMachine(trt.__version__, 75, "T4"), "sm_80 … sm_75 (T4)"),
     ],
 )
 def test_another_version_or_gpu_is_a_mismatch(toy_engine: MadeEngine, machine: EngineMachine, said: str) -> None:
-    with pytest.raises(EngineMismatch, match=said + r".*REBUILD=1"):
+    with raises(EngineMismatch, said, "REBUILD=1"):
         find_engine(bundle_of(toy_engine), "tensorrt-rtx", "fp32", machine)
 
 
@@ -230,20 +229,20 @@ def test_which_machines_a_tensorrt_engine_fits(
     if fits:
         assert find_engine(bundle, "tensorrt", "fp32", machine) is not None
     else:
-        with pytest.raises(EngineMismatch, match=r"fp32 engine was built by TensorRT 10\.3\.0 for sm_87"):
+        with raises(EngineMismatch, "fp32 … TensorRT 10.3.0 … sm_87"):
             find_engine(bundle, "tensorrt", "fp32", machine)
 
 
 @pytest.mark.parametrize(
     ("file", "damage", "said"),
     [
-        ("decoder.plan", cut, r"expected \d+ bytes, got \d+: it is truncated"),
-        ("encoder.plan", turn_a_bit, "expected the plan that engine.json describes, its SHA-256 is another"),
-        ("encoder.plan", Path.unlink, "expected a plan, got 'No such file"),
-        ("engine.json", Path.unlink, "expected the sheet of an engine, got"),
-        ("engine.json", lambda path: path.write_text('{"schema": 1'), "expected the sheet of an engine, got"),
-        ("engine.json", lambda path: path.write_text('{"schema": 2}'), "expected schema 1, got 2"),
-        ("engine.json", lambda path: path.write_text('{"schema": 1}'), "expected every key with its type"),
+        ("decoder.plan", cut, "bytes … truncated"),
+        ("encoder.plan", turn_a_bit, "engine.json … SHA-256"),
+        ("encoder.plan", Path.unlink, "'No such file or directory'"),
+        ("engine.json", Path.unlink, "the sheet"),
+        ("engine.json", lambda path: path.write_text('{"schema": 1'), "the sheet"),
+        ("engine.json", lambda path: path.write_text('{"schema": 2}'), "schema 1 … 2"),
+        ("engine.json", lambda path: path.write_text('{"schema": 1}'), "every key"),
     ],
 )
 def test_a_damaged_engine_is_named_and_mended_by_a_rebuild(
@@ -251,7 +250,7 @@ def test_a_damaged_engine_is_named_and_mended_by_a_rebuild(
 ) -> None:
     damage(toy_engine.engine.folder / file)
     bundle = bundle_of(toy_engine)
-    with pytest.raises(EngineMismatch, match=rf"{file}: {said}.*Rebuild it: make engine"):
+    with raises(EngineMismatch, f"{file} … {said} … make engine"):
         make(bundle)
     make(bundle, rebuild=True)
     assert make(bundle).was_kept
@@ -261,14 +260,14 @@ def test_a_damaged_engine_is_named_and_mended_by_a_rebuild(
 def test_the_real_library_says_why_it_does_not_load_an_engine_here(toy_engine: MadeEngine) -> None:
     spec = bundle_of(toy_engine).precision("fp32").encoder
     plan = Plan((toy_engine.engine.folder / "encoder.plan").read_bytes(), spec, "encoder.plan", "Rebuild it.")
-    with pytest.raises(EngineMismatch, match=rf"encoder\.plan: TensorRT-RTX {trt.__version__} does not load it: .*CUDA.*Rebuild it\."):
+    with raises(EngineMismatch, f"encoder.plan … TensorRT-RTX {trt.__version__} … CUDA"):
         TensorRtGraph(RTX, plan, HostPlace())
 
 
 def test_an_engine_under_another_name_is_not_taken(toy_engine: MadeEngine) -> None:
     folder = toy_engine.engine.folder
     folder.rename(folder.with_name("tensorrt-rtx-9.9-sm80-fp32"))
-    with pytest.raises(EngineMismatch, match="expected the engine of that name"):
+    with raises(EngineMismatch, "tensorrt-rtx-9.9-sm80-fp32"):
         make(bundle_of(toy_engine))
 
 
@@ -278,9 +277,7 @@ def test_an_unknown_operator_is_named(toy: Toy) -> None:
         node.op_type, node.domain = "Wavelet", "example.org"
 
     bundle = changed_graph(toy("one_pool"), "fp32", "decoder", rename)
-    with pytest.raises(
-        BackendError, match=r"decoder\.fp32\.onnx: .*operator 'Wavelet' at node '/decoder/level1/level1\.5/Tanh'.*--backend onnxruntime"
-    ):
+    with raises(BackendError, "decoder.fp32.onnx … 'Wavelet' … '/decoder/level1/level1.5/Tanh' … --backend onnxruntime"):
         make(bundle)
     assert not (bundle.path / ENGINES).exists()
 
@@ -292,9 +289,7 @@ def fix_the_batch(model: onnx.ModelProto) -> None:
 
 def test_more_streams_than_a_graph_takes_are_refused(toy: Toy) -> None:
     bundle = changed_graph(toy("one_pool"), "fp32", "encoder", fix_the_batch)
-    with pytest.raises(
-        ConfigError, match=r"input 'clip': expected a graph with an open batch axis for 4 streams, its batch is 1\. Say --streams 1"
-    ):
+    with raises(ConfigError, "input 'clip' … 4 … 1 … --streams 1"):
         make(bundle, streams=4)
     make(bundle)
 
@@ -308,12 +303,12 @@ def test_a_graph_that_its_manifest_does_not_describe_is_refused(toy: Toy) -> Non
     lying = replace(
         bundle, manifest=replace(bundle.manifest, precisions={"fp32": replace(graphs, encoder=replace(graphs.encoder, inputs=(wider,)))})
     )
-    with pytest.raises(BackendError, match=r"input 'clip': expected \('batch', .* as the manifest says, the graph has \(1, "):
+    with raises(BackendError, "input 'clip' … ('batch', … (1,"):
         make(lying)
 
 
 def test_the_builders_own_reason_is_passed_on(ped2: Bundle) -> None:
-    with pytest.raises(BackendError, match=r"cannot build it: .*no tactics .*within workspace limit.*Give it more: --workspace-mb 4"):
+    with raises(BackendError, "no tactics … --workspace-mb 4"):
         make(ped2, "fp16", workspace_mb=1)
     assert not (ped2.path / ENGINES).exists()
 
@@ -321,41 +316,41 @@ def test_the_builders_own_reason_is_passed_on(ped2: Bundle) -> None:
 def test_a_damaged_graph_is_not_built(toy: Toy) -> None:
     bundle = toy("one_pool")
     cut(bundle.path / "encoder.fp32.onnx")
-    with pytest.raises(Exception, match=r"encoder\.fp32\.onnx: expected SHA-256"):
+    with raises(Exception, "encoder.fp32.onnx … SHA-256"):
         make(bundle)
 
 
 def test_a_precision_the_bundle_lacks_is_refused(toy: Toy) -> None:
-    with pytest.raises(Exception, match="expected precision 'int8', the bundle has fp32"):
+    with raises(Exception, "'int8' … fp32"):
         make(toy("one_pool"), "int8")
 
 
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"streams": 0}, "--streams: expected a whole number from 1"),
-        ({"level": 6}, "--level: expected a whole number from 0 to 5"),
+        ({"streams": 0}, "--streams … 1"),
+        ({"level": 6}, "--level … 0 to 5"),
         ({"workspace_mb": 0}, "--workspace-mb"),
-        ({"int8_mode": "guess"}, "--int8-mode: expected one of qdq, calibrator"),
-        ({"int8_mode": "calibrator", "streams": 2}, "ranges are measured a stream at a time"),
-        ({"dla_core": 0, "streams": 2}, "a DLA takes one batch size only"),
-        ({"dla_core": 0}, "--dla: expected precision fp16 or int8, got fp32"),
-        ({"is_version_compatible": True}, "expected neither --version-compatible nor --hardware-compatible"),
+        ({"int8_mode": "guess"}, "--int8-mode … qdq, calibrator"),
+        ({"int8_mode": "calibrator", "streams": 2}, "ranges … a time"),
+        ({"dla_core": 0, "streams": 2}, "DLA … batch size"),
+        ({"dla_core": 0}, "--dla … fp16 or int8 … fp32"),
+        ({"is_version_compatible": True}, "--version-compatible … --hardware-compatible"),
     ],
 )
 def test_settings_that_cannot_be_met_are_refused(toy: Toy, settings: dict[str, Any], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+    with raises(ConfigError, said):
         make(toy("one_pool"), **settings)
 
 
 def test_a_dla_that_is_not_there_is_refused(ped2: Bundle) -> None:
-    with pytest.raises(ConfigError, match=r"--dla 0: expected a DLA that TensorRT-RTX \S+ can build for, it has 0 here"):
+    with raises(ConfigError, "--dla 0 … TensorRT-RTX"):
         make(ped2, "fp16", dla_core=0)
 
 
 @pytest.mark.skipif(find_spec("tensorrt") is not None, reason="TensorRT is here")
 def test_tensorrt_is_asked_for_in_vain() -> None:
-    with pytest.raises(BackendUnavailable, match=r"TensorRT: expected the module tensorrt, got .*JetPack"):
+    with raises(BackendUnavailable, "TensorRT … module tensorrt … JetPack"):
         load_library("tensorrt", None)
 
 
@@ -375,7 +370,7 @@ def no_space_for_a_megabyte() -> Iterator[None]:
 
 
 def test_no_space_leaves_nothing_half_written(ped2: Bundle) -> None:
-    with no_space_for_a_megabyte(), pytest.raises(SinkError, match="expected to write this file, got 'File too large'"):
+    with no_space_for_a_megabyte(), raises(SinkError, "'File too large'"):
         make(ped2, "fp16")
     assert os.listdir(ped2.path / ENGINES) == []
 
@@ -414,7 +409,7 @@ def test_a_timing_cache_is_kept_and_one_of_another_machine_begun_anew(toy: Toy) 
 def test_a_timing_cache_that_cannot_be_written_is_said_in_a_line(toy: Toy) -> None:
     bundle = toy("one_pool")
     (bundle.path / ENGINES).write_text("in the way")
-    with pytest.raises(SinkError, match=r"sm87\.timing: expected to write this file"):
+    with raises(SinkError, "sm87.timing"):
         build_encoder(bundle, bundle.path / ENGINES / "tensorrt-10.3.0-sm87.timing")
 
 

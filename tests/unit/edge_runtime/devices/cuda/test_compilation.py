@@ -11,6 +11,7 @@ import pytest
 from edge_runtime.devices.cuda import compilation
 from edge_runtime.devices.cuda.compilation import compiled_kernels, find_nvcc
 from edge_runtime.errors import BackendUnavailable
+from tests.kit.wording import missing, raises
 
 # It writes down how it was called, and makes the "cubin" from the sources.
 NVCC = """#!/bin/sh
@@ -84,7 +85,7 @@ def test_a_cache_that_cannot_be_written_is_said_and_the_kernels_are_there(
     with caplog.at_level(logging.WARNING):
         assert compiled_kernels(87, sources=nvcc.sources) == b"first"
     [record] = caplog.records
-    assert "every start compiles them again" in record.getMessage()
+    assert not missing(record.getMessage(), str(cache.parent))
 
 
 def test_where_temporary_files_cannot_be_written_nvcc_has_a_folder_in_the_cache(
@@ -103,7 +104,7 @@ def test_where_temporary_files_cannot_be_written_nvcc_has_a_folder_in_the_cache(
 def test_where_nothing_can_be_written_it_is_said(nvcc: Compiler, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache.parent.write_text("a file where the folder should be")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "closed"))
-    with pytest.raises(BackendUnavailable, match=r"expected a folder that can be written, .* Set XDG_CACHE_HOME or TMPDIR to one\."):
+    with raises(BackendUnavailable, "XDG_CACHE_HOME … TMPDIR"):
         compiled_kernels(87, sources=nvcc.sources)
 
 
@@ -122,23 +123,19 @@ def test_where_nvcc_is_looked_for(cache: Path, tmp_path: Path, monkeypatch: pyte
 
 
 def test_without_nvcc_it_is_said_what_to_install(cache: Path) -> None:
-    with pytest.raises(
-        BackendUnavailable, match=r"expected nvcc on PATH.* Jetson: sudo apt-get install nvidia-jetpack; .*: pip install nvidia-cuda-nvcc"
-    ):
+    with raises(BackendUnavailable, "nvcc … PATH … sudo apt-get install nvidia-jetpack … pip install nvidia-cuda-nvcc"):
         compiled_kernels(87)
 
 
 def test_what_nvcc_complains_of_is_told_and_nothing_is_kept(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refusing = Compiler(tmp_path / "toolkit", "echo; echo \"nvcc fatal   : Unsupported gpu architecture 'sm_200'\" >&2; exit 1")
     monkeypatch.setenv("CUDA_HOME", str(refusing.folder))
-    with pytest.raises(
-        BackendUnavailable, match=r"for sm_200, it says: nvcc fatal   : Unsupported gpu architecture 'sm_200'\. It needs g\+\+"
-    ):
+    with raises(BackendUnavailable, "sm_200 … nvcc fatal … g++"):
         compiled_kernels(200, sources=refusing.sources)
     assert not any(cache.iterdir())
 
 
 def test_a_compiler_that_does_not_start_is_told(nvcc: Compiler) -> None:
     nvcc.path.write_bytes(b"\x7fELF, not really")
-    with pytest.raises(BackendUnavailable, match="expected to run nvcc, got"):
+    with raises(BackendUnavailable, "nvcc"):
         compiled_kernels(87, sources=nvcc.sources)

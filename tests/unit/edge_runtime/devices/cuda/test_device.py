@@ -26,6 +26,7 @@ from edge_runtime.stream import Stream
 from tests.kit.changed_bundles import rewrite_manifest
 from tests.kit.cuda_driver.driver import ORDERS, StandIn
 from tests.kit.cuda_driver.graph import stand_in_detector
+from tests.kit.wording import raises
 
 pytestmark = pytest.mark.pycuda
 
@@ -373,7 +374,7 @@ def test_closing_frees_everything_and_may_be_repeated(toy: Toy, stand_in: StandI
     device.close()
     assert stand_in.alive() == {} and stand_in.count("leaked") == 0
     for call in (lambda: detector.step([(stream, frames_of(9)[8])]), lambda: detector.collect(pending)):
-        with pytest.raises(BackendError, match="closed"):
+        with raises(BackendError, "closed"):
             call()
 
 
@@ -383,7 +384,7 @@ def test_a_detector_closes_its_device_and_may_be_used_in_a_with(toy: Toy, stand_
         run(detector, stream, frames_of(7))
     assert stand_in.alive() == {} and stand_in.count("leaked") == 0
     detector.close()
-    with pytest.raises(BackendError, match="expected an open detector, it was closed"):
+    with raises(BackendError, "closed"):
         detector.step([(stream, frames_of(8)[7])])
 
 
@@ -396,7 +397,7 @@ def test_another_thread_is_refused_and_told_so(toy: Toy, stand_in: StandIn, devi
     detector = stand_in_detector(stand_in, toy("one_pool"), device)
     stream = detector.open_stream()
     for action in (detector.open_stream, lambda: detector.step([(stream, BASE)]), device.close):
-        with pytest.raises(BackendError, match=r"in the thread that opened it, got thread 'worker_0'\. Open a detector in each thread"):
+        with raises(BackendError, "worker_0"):
             in_another_thread(action)
     run(detector, detector.open_stream(), frames_of(7))
 
@@ -405,7 +406,7 @@ def test_a_device_is_closed_when_its_thread_ends(stand_in: StandIn) -> None:
     devices: list[CudaDevice] = []
     in_another_thread(lambda: devices.append(CudaDevice()))
     assert stand_in.alive() == {} and stand_in.count("leaked") == 0
-    with pytest.raises(BackendError, match="closed"):
+    with raises(BackendError, "closed"):
         devices[0].mark()
 
 
@@ -425,10 +426,10 @@ def test_where_memory_is_full_results_and_pictures_keep_what_they_have(toy: Toy,
     run(detector, stream, frames_of(6))
     number, small, large = (device.upload(np.full(count, 3, np.float32)) for count in (1, 100, 1 << 16))
     stand_in.limit_memory(1)
-    with pytest.raises(BackendError, match="of host memory to pin"):
+    with raises(BackendError, "pin"):
         device.fetch([{"number": number, "map": large}])
     picture = frames_of(1, size=(600, 800))[0]
-    with pytest.raises(BackendError, match="of host memory to pin"):
+    with raises(BackendError, "pin"):
         stream.push(picture)
     stand_in.limit_memory(8 << 30)
     [values] = device.fetch([{"number": number, "map": small}]).wait()
@@ -441,7 +442,7 @@ def test_a_picture_for_which_the_device_has_no_memory_is_refused_again_and_again
     stand_in.clear()
     stand_in.limit_memory(40_000)  # for the pinned half
     for _ in range(2):
-        with pytest.raises(BackendError, match="of free memory"):
+        with raises(BackendError, "free memory"):
             upload.begin(picture)
     assert stand_in.count("live_pinned") == 0
     stand_in.limit_memory(8 << 30)
@@ -454,7 +455,7 @@ def test_an_array_is_overwritten_by_one_of_its_size(device: CudaDevice) -> None:
     device.overwrite(there, np.ones((2, 3), np.float32))
     assert (device.download(there) == 1).all()
     for array in (np.ones((3, 3), np.float32), np.ones((2, 3))):
-        with pytest.raises(ShapeError, match=r"expected \(2, 3\) float32 to overwrite"):
+        with raises(ShapeError, "(2, 3) float32"):
             device.overwrite(there, array)
 
 
@@ -469,26 +470,26 @@ def test_work_that_fails_is_a_backend_error_and_closing_still_frees(stand_in: St
     with CudaDevice() as device:
         wrong = DeviceArray(0x1000, (1,), np.dtype(np.float32))
         freed = DeviceArray(device.upload(np.zeros(1, np.float32)).address + (1 << 35), (1,), np.dtype(np.float32))
-        with pytest.raises(BackendError, match=r"stand-in GPU: expected the GPU to do its work, the driver says: .*--device cpu"):
+        with raises(BackendError, "stand-in GPU … --device cpu"):
             device.download(wrong)
         fetched = device.fetch([{"distance/memory": freed}])
-        with pytest.raises(BackendError, match="no live device memory"):
+        with raises(BackendError, "live device"):
             fetched.wait()
     stand_in.clear()  # a context that broke frees nothing but as a whole
 
 
 def test_a_full_gpu_is_told_with_what_to_do(toy: Toy, stand_in: StandIn) -> None:
     stand_in.set_up(memory_bytes=1 << 20)
-    with CudaDevice() as device, pytest.raises(BackendError, match=r"expected 16 MiB of free memory, .* fewer streams"):
+    with CudaDevice() as device, raises(BackendError, "16 MiB … streams"):
         device.open_stream(toy("one_pool"), "a", smoothing_frames=1)
 
 
 def test_no_gpu_is_told_with_the_drivers_reason(stand_in: StandIn) -> None:
     stand_in.set_up(devices=0)
-    with pytest.raises(BackendUnavailable, match=r"CUDA: expected GPU 0, the driver says: cuInit failed: .*--device cpu"):
+    with raises(BackendUnavailable, "CUDA … GPU 0 … cuInit … --device cpu"):
         CudaDevice()
     stand_in.set_up(devices=1)
-    with pytest.raises(BackendUnavailable, match="expected GPU 3"):
+    with raises(BackendUnavailable, "GPU 3"):
         CudaDevice(3)
 
 

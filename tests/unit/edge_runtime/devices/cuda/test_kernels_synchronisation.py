@@ -15,6 +15,7 @@ from tests.kit.cuda_emulation.compilation import KERNELS, compile_for_cpu, emula
 from tests.kit.cuda_emulation.left_out import SHOWN, barriers
 from tests.kit.cuda_emulation.runner import Emulator, packed
 from tests.kit.cuda_emulation.toy_banks import four_pools, outcome_of, three_pools
+from tests.kit.wording import raises
 
 pytestmark = pytest.mark.cxx
 
@@ -129,19 +130,19 @@ def left_out(file: str, line: int) -> int:
 @pytest.mark.parametrize("order", ["ascending", "descending", "random"])
 def test_threads_that_wait_in_vain_are_an_error(wrong: Emulator, order: str, kernel: str) -> None:
     wrong.order(order)
-    with pytest.raises(RuntimeError, match=f"{kernel}: threads of a block wait for others"):
+    with raises(RuntimeError, kernel):
         wrong.run([launch_of(kernel)])
 
 
 def test_a_thread_that_leaves_its_warp_waiting_is_an_error(wrong: Emulator) -> None:
     wrong.order("ascending")
-    with pytest.raises(RuntimeError, match="leaves_its_warp: threads of a block wait"):
+    with raises(RuntimeError, "leaves_its_warp"):
         wrong.run([launch_of("leaves_its_warp", np.zeros(64, np.int32))])
 
 
 def test_a_thread_that_leaves_others_waiting_is_an_error_with_real_threads(wrong: Emulator) -> None:
     wrong.order("threads")
-    with pytest.raises(RuntimeError, match="leaves: threads of a block wait for others"):
+    with raises(RuntimeError, "leaves … block"):
         wrong.run([launch_of("leaves")])
 
 
@@ -173,11 +174,11 @@ def test_shared_memory_holds_no_number_when_a_block_begins(wrong: Emulator) -> N
 
 
 def test_a_launch_that_does_not_fit_its_kernel_is_refused(wrong: Emulator) -> None:
-    with pytest.raises(RuntimeError, match="votes: expected 16 bytes of arguments, got 8"):
+    with raises(RuntimeError, "votes … 16 bytes … 8"):
         wrong.run([launch_of("votes", np.zeros(1))])
-    with pytest.raises(RuntimeError, match="missing: no such kernel"):
+    with raises(RuntimeError, "missing"):
         wrong.run([launch_of("missing")])
-    with pytest.raises(RuntimeError, match="leaves: a block of 1 to 1024 threads"):
+    with raises(RuntimeError, "leaves … 1 to 1024"):
         wrong.run([Launch("leaves", (1, 1, 1), (1025, 1, 1), ())])
 
 

@@ -11,6 +11,7 @@ from edge_runtime.devices.host import HostRing
 from edge_runtime.errors import ShapeError
 from edge_runtime.preprocess import InputSpec
 from tests.kit.cuda_driver.driver import StandIn
+from tests.kit.wording import raises
 
 pytestmark = pytest.mark.pycuda
 
@@ -82,5 +83,5 @@ def test_memory_grows_with_the_largest_picture_only(device: CudaDevice, stand_in
 
 @pytest.mark.parametrize("image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)])
 def test_what_is_no_picture_is_refused(image: np.ndarray, device: CudaDevice) -> None:
-    with pytest.raises(ShapeError, match=r"frame: expected \(H, W, 3\) uint8 BGR"):
+    with raises(ShapeError, "frame … (H, W, 3) uint8 BGR"):
         open_ring(device, SPECS[0]).write(0, image)

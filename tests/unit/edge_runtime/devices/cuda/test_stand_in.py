@@ -15,6 +15,7 @@ from edge_runtime.devices.cuda.driver import Gpu
 from edge_runtime.devices.cuda.launch import Launch
 from edge_runtime.errors import BackendError, BackendUnavailable
 from tests.kit.cuda_driver.driver import StandIn
+from tests.kit.wording import raises
 
 pytestmark = pytest.mark.pycuda
 
@@ -31,7 +32,7 @@ def test_a_host_pointer_is_no_device_pointer_and_the_reverse(gpu: Gpu, stand_in:
     pinned = gpu.allocate_pinned(64)
     array = np.zeros(64, np.uint8)
     for host_address in (array.ctypes.data, pinned.host.ctypes.data):
-        with pytest.raises(BackendError, match="no live device memory"):
+        with raises(BackendError, "live device memory"):
             gpu.upload(host_address, array)
     assert pinned.address != pinned.host.ctypes.data
 
@@ -39,10 +40,10 @@ def test_a_host_pointer_is_no_device_pointer_and_the_reverse(gpu: Gpu, stand_in:
 def test_memory_ends_where_it_ends_and_freed_memory_is_gone(gpu: Gpu) -> None:
     address = gpu.allocate(256)
     gpu.fill(address, 1.0, 64)
-    with pytest.raises(BackendError, match="memset: 260 bytes"):
+    with raises(BackendError, "memset … 260 bytes"):
         gpu.fill(address, 1.0, 65)
     gpu.free(address)
-    with pytest.raises(BackendError, match="no live device memory"):
+    with raises(BackendError, "live device memory"):
         gpu.fill(address, 1.0, 1)
 
 
@@ -75,7 +76,7 @@ def test_a_copy_of_pageable_memory_may_be_on_its_way_when_the_call_returns(gpu: 
 def test_freed_pinned_memory_is_gone_for_the_host_too(gpu: Gpu) -> None:
     pinned, address = gpu.allocate_pinned(4), gpu.allocate(4)
     gpu.free_pinned(pinned)
-    with pytest.raises(BackendError, match="the host has no memory there any more"):
+    with raises(BackendError, "host"):
         gpu.copy_down(pinned.host, address)
 
 
@@ -118,9 +119,9 @@ def test_a_kernel_that_is_given_the_hosts_memory_fails(stand_in: StandIn) -> Non
     array, there = np.zeros(64, np.float32), gpu.allocate(256)
     values = tuple(np.uint64(address) for address in (array.ctypes.data, *[0] * 15))
     gpu.launch(gpu.prepare([Launch("pack", (1, 1, 1), (32, 1, 1), (np.uint64(there), np.int32(1), *values))]))
-    with pytest.raises(BackendError, match=r"pack, byte 16 of its arguments: .* is a host pointer"):
+    with raises(BackendError, "pack … byte 16 … host pointer"):
         gpu.synchronize()
-    with pytest.raises(BackendError, match="a host pointer"):  # the context stays broken
+    with raises(BackendError, "host pointer"):  # the context stays broken
         gpu.fill(there, 0.0, 1)
     gpu.close()
     stand_in.clear()
@@ -131,10 +132,10 @@ def test_a_kernel_that_is_not_there_and_kernels_of_another_gpu_are_told(stand_in
 
     gpu = Gpu()
     gpu.load(compiled_kernels(gpu.sm))
-    with pytest.raises(BackendError, match=r"expected a kernel unheard_of, .* Reinstall edge-runtime"):
+    with raises(BackendError, "unheard_of … edge-runtime"):
         gpu.prepare([Launch("unheard_of", (1, 1, 1), (1, 1, 1), ())])
     for cubin in (compiled_kernels(90), b"neither" * 10):
-        with pytest.raises(BackendError, match="expected kernels for sm_87"):
+        with raises(BackendError, "sm_87"):
             gpu.load(cubin)
     gpu.close()
 
@@ -145,9 +146,9 @@ def test_nothing_is_done_without_a_context_or_after_it_was_released(stand_in: St
     gpu = Gpu()
     address = gpu.allocate(4)
     gpu.close()
-    with pytest.raises(cuda.Error, match="without a current context"):
+    with raises(cuda.Error, "current context"):
         cuda.memset_d32_async(address, 0, 1)
-    with pytest.raises(BackendError, match=r"expected an open device, it was closed"):
+    with raises(BackendError, "closed"):
         gpu.fill(address, 0.0, 1)
 
 
@@ -177,11 +178,11 @@ class Unimportable(importlib.abc.MetaPathFinder):
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [
-        ("pycuda", ModuleNotFoundError("No module named 'pycuda'"), r"expected the module pycuda, .* pip install 'edge-runtime\[cuda\]'"),
+        ("pycuda", ModuleNotFoundError("No module named 'pycuda'"), "pycuda … pip install 'edge-runtime[cuda]'"),
         (
             "pycuda._driver",
             ImportError("libcuda.so.1: cannot open shared object file"),
-            r"expected NVIDIA's driver, pycuda says: libcuda\.so\.1: cannot open .*--device cpu",
+            "libcuda.so.1 … --device cpu",
         ),
     ],
 )
@@ -191,5 +192,5 @@ def test_a_missing_library_is_told_with_what_to_install(
     for loaded in [module for module in sys.modules if module.partition(".")[0] == "pycuda"]:
         monkeypatch.delitem(sys.modules, loaded)
     monkeypatch.setattr(sys, "meta_path", [Unimportable(name, error), *sys.meta_path])
-    with pytest.raises(BackendUnavailable, match=message):
+    with raises(BackendUnavailable, message):
         Gpu()

@@ -10,6 +10,7 @@ import pytest
 
 from edge_runtime.errors import SinkError
 from edge_runtime.sinks.alerts.spool import Spool
+from tests.kit.wording import missing, raises
 
 ROOT = Path(__file__).parents[5]
 
@@ -87,7 +88,7 @@ def test_a_line_that_a_power_cut_broke_is_left_out_and_said(tmp_path: Path, capl
     filled(path, 3).close()
     path.write_bytes(path.read_bytes() + b'{"number":3,"mess')
     assert left_in(path) == [0, 1, 2]
-    assert caplog.text.count("a line is broken") == 1
+    assert caplog.text.count("broken") == 1
 
 
 def test_the_file_stays_small_however_much_goes_through_it(tmp_path: Path) -> None:
@@ -131,12 +132,12 @@ spool.close()
     path = tmp_path / "spool.jsonl"
     finished = subprocess.run([sys.executable, "-c", program, str(path)], cwd=ROOT, check=True, capture_output=True, text=True)
     warning, full, mended = finished.stdout.splitlines()
-    assert "Messages wait in memory until then" in warning
+    assert not missing(warning, "in memory")
     assert (full, mended) == ("50 False", "51 True")
     assert left_in(path) == list(range(51))
     assert os.listdir(tmp_path) == [path.name]
 
 
 def test_a_missing_folder_is_a_sink_error(tmp_path: Path) -> None:
-    with pytest.raises(SinkError, match="Make the folder"):
+    with raises(SinkError, str(tmp_path / "nowhere")):
         Spool(10, tmp_path / "nowhere" / "spool.jsonl")

@@ -21,6 +21,7 @@ from edge_runtime.sources.cameras.camera import CameraSource
 from edge_runtime.sources.cameras.hand_over import MOST_NOTICES, HandOver, Notice, Picture
 from edge_runtime.sources.cameras.pyav_capture import AccessRefused
 from edge_runtime.sources.cameras.reader import LONGEST_WAIT_S, Pace, waits_s
+from tests.kit.wording import raises
 
 pytestmark = pytest.mark.waits
 
@@ -175,7 +176,7 @@ def test_a_driver_that_never_returns_ends_the_run(driver: Driver) -> None:
     source = open_source("camera:0", camera=CameraOptions(stall_s=0.1))
     assert isinstance(source, LiveSource)
     driver.hanging_reads = 100
-    with pytest.raises(SourceStalled, match=r"4 calls hang in it\. Start the process again"):
+    with raises(SourceStalled, "4 calls"):
         until(source, "no such event", rounds=2000)
     assert source.health().stalls == 3
     driver.lets_go.set()
@@ -288,7 +289,7 @@ def test_hardware_goes_first_then_what_tells_most(
     monkeypatch.setattr(gstreamer, "has_element", lambda name: pipelines == "hardware")
     opener = capture.Opener(parse_address("rtsp://user:hunter2@gate/stream"), CameraOptions())
     assert [way.name for way in opener._ways] == ways
-    assert ("neither a new resolution nor damaged pictures" in caplog.text) is (ways == ["FFmpeg (OpenCV)"])
+    assert ("damaged pictures" in caplog.text) is (ways == ["FFmpeg (OpenCV)"])
     assert "hunter2" not in caplog.text
 
 
@@ -296,7 +297,7 @@ def test_a_failure_of_the_reader_itself_is_told(driver: Driver, monkeypatch: pyt
     source = open_source("camera:0", camera=CameraOptions(stall_s=1))
     assert isinstance(source, LiveSource)
     monkeypatch.setattr(driver, "read", lambda: "not a picture")
-    with pytest.raises(SourceStalled, match="the reader failed: AttributeError"):
+    with raises(SourceStalled, "AttributeError"):
         until(source, "no such event")
     source.close()
 
@@ -323,23 +324,23 @@ def test_a_camera_that_refuses_a_password_is_not_asked_again_soon(
 def test_a_reader_that_fails_at_the_start_is_an_error_at_once(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver, "open", lambda: "no camera")
     began_s = monotonic()
-    with pytest.raises(SourceOpenError, match=r"camera:0: expected a picture, got none: the reader failed \(AttributeError\)"):
+    with raises(SourceOpenError, "camera:0 … AttributeError"):
         open_source("camera:0", camera=CameraOptions(stall_s=60))
     assert monotonic() - began_s < 60
 
 
 @pytest.mark.parametrize("uri", ["camera:98", "/dev/video98", "v4l2:///dev/v4l/by-id/usb-nothing"])
 def test_a_camera_that_is_not_there_is_named(uri: str) -> None:
-    with pytest.raises(SourceOpenError, match=rf"{uri}: expected a camera at /dev/.*, found none\. List them: ls /dev/video"):
+    with raises(SourceOpenError, f"{uri} … ls /dev/video*"):
         open_source(uri)
     assert not readers()
 
 
 def test_a_camera_cannot_loop() -> None:
-    with pytest.raises(ConfigError, match=r"camera:98: a camera does not end, so it cannot loop\. Leave --loop away"):
+    with raises(ConfigError, "camera:98 … --loop"):
         open_source("camera:98", loop=True)
 
 
 def test_an_unknown_kind_of_address_is_refused_with_the_kinds_there_are() -> None:
-    with pytest.raises(SourceOpenError, match=r"ftp://\*\*\*@gate: expected a file.*rtsp://.*got another kind of address"):
+    with raises(SourceOpenError, "ftp://***@gate … rtsp://"):
         open_source("ftp://user:hunter2@gate")

@@ -17,6 +17,7 @@ from edge_runtime.frames import Frame, GapKind
 from edge_runtime.sources import clip_uris
 from edge_runtime.sources.footage.clips import list_clips
 from tests.kit.timed_video import every, write_timed_video
+from tests.kit.wording import missing, raises
 
 
 def put_image(path: Path, grey: int, height: int = 8, width: int = 12) -> None:
@@ -53,7 +54,7 @@ def test_a_long_hole_in_the_numbers_of_images_is_a_pause(
     assert [frame.index for frame in frames] == list(range(38))
     assert [(frame.index, frame.gap.text) for frame in frames if frame.gap] == [(0, "start"), (20, "no frame for 1.2 s")]
     assert [frame.time_s for frame in frames] == pytest.approx([grey / 10 for grey in greys_of(frames)])
-    assert "no frame for 1.2 s before frame 20" in caplog.text
+    assert not missing(caplog.text, "1.2 s … frame 20")
 
 
 @pytest.mark.parametrize(
@@ -78,7 +79,7 @@ def test_what_is_called_an_image_and_is_none_is_refused(kind: str, tmp_path: Pat
     {"a folder": odd.mkdir, "a dangling link": lambda: odd.symlink_to("nowhere"), "a pipe": lambda: os.mkfifo(odd)}[kind]()
     frames = iter(open_source(str(tmp_path), fps=10))
     assert next(frames).index == 0
-    with pytest.raises(SourceError, match=r"2\.png: expected an image, found none there"):
+    with raises(SourceError, "2.png … none there"):
         next(frames)
 
 
@@ -88,14 +89,14 @@ def test_an_image_that_goes_away_while_the_others_are_read_is_a_source_error(tmp
     frames = iter(open_source(str(tmp_path), fps=10))
     next(frames)
     (tmp_path / "2.png").unlink()
-    with pytest.raises(SourceError, match=r"2\.png: expected an image, found none there"):
+    with raises(SourceError, "2.png … none there"):
         next(frames)
 
 
 def test_an_image_that_may_not_be_read_is_a_source_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put_image(tmp_path / "1.png", 10)
     monkeypatch.setattr(Path, "read_bytes", _forbidden)  # root may read all
-    with pytest.raises(SourceError, match=r"1\.png: expected an image, got 'Permission denied'"):
+    with raises(SourceError, "1.png … 'Permission denied'"):
         list(open_source(str(tmp_path), fps=10))
 
 
@@ -108,8 +109,8 @@ def test_a_folder_beside_the_clips_that_may_not_be_listed_is_left_out(
     monkeypatch.setattr(Path, "iterdir", lambda path: _forbidden() if path.name == "lost+found" else listed(path))
     assert [clip.name for clip in list_clips(tmp_path)] == ["clip"]
     [message] = caplog.messages
-    assert "lost+found: expected a folder that can be read, got 'Permission denied'" in message and message.endswith("Left out.")
-    with pytest.raises(SourceOpenError, match="expected a folder that can be read"):
+    assert not missing(message, "lost+found … 'Permission denied'") and message.endswith("Left out.")
+    with raises(SourceOpenError, "'Permission denied'"):
         list_clips(tmp_path / "lost+found")
 
 
@@ -178,7 +179,7 @@ def test_a_folder_whose_name_looks_like_a_wildcard_is_a_folder(tmp_path: Path) -
 @pytest.mark.parametrize("fps", [None, 0, -1, float("nan"), float("inf")])
 def test_images_need_a_frame_rate(fps: float | None, tmp_path: Path) -> None:
     put_image(tmp_path / "0.png", 0)
-    with pytest.raises(ConfigError, match=r"expected (a frame rate|0\.001 to 1000 frames per second).*--fps 10"):
+    with raises(ConfigError, "--fps 10"):
         open_source(str(tmp_path), fps=fps)
 
 
@@ -187,14 +188,14 @@ def test_an_unreadable_image_ends_it_with_the_files_name(tmp_path: Path) -> None
     (tmp_path / "1.png").write_bytes(b"no image")
     frames = iter(open_source(str(tmp_path), fps=10))
     assert next(frames).index == 0
-    with pytest.raises(SourceError, match=r"1\.png: expected an image, cannot decode it\. Replace or remove"):
+    with raises(SourceError, "1.png … decode"):
         next(frames)
 
 
 def test_a_size_that_changes_within_a_clip_ends_it(tmp_path: Path) -> None:
     put_image(tmp_path / "0.png", 5, height=8, width=12)
     put_image(tmp_path / "1.png", 5, height=8, width=16)
-    with pytest.raises(SourceError, match=r"1\.png: expected 12x8 pixels like the frames before it, got 16x8"):
+    with raises(SourceError, "1.png … 12x8 pixels … 16x8"):
         list(open_source(str(tmp_path), fps=10))
 
 
@@ -224,7 +225,7 @@ def test_a_rate_that_is_said_overrides_the_videos_and_is_warned_of(tmp_path: Pat
     path = str(put_video(tmp_path / "gate.avi", [0, 1]))
     assert [frame.time_s for frame in open_source(path, fps=5)] == [0.0, 0.2]
     [message] = caplog.messages
-    assert "recorded at 12.5 frames per second, taken for 5 all the same" in message and "ffmpeg -i IN -vf fps=5 OUT" in message
+    assert not missing(message, "12.5 … 5") and "ffmpeg -i IN -vf fps=5 OUT" in message
     caplog.clear()
     assert open_source(path, fps=12.4).fps == 12.4
     assert caplog.messages == []
@@ -232,7 +233,7 @@ def test_a_rate_that_is_said_overrides_the_videos_and_is_warned_of(tmp_path: Pat
 
 def test_a_pipe_is_no_video(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "gate.mp4")
-    with pytest.raises(SourceOpenError, match="a pipe cannot be one"):
+    with raises(SourceOpenError, "a pipe"):
         open_source(str(tmp_path / "gate.mp4"))
 
 
@@ -248,7 +249,7 @@ def test_videos_of_a_folder_are_clips(tmp_path: Path) -> None:
 def test_videos_of_different_rates_need_one_that_is_said(tmp_path: Path) -> None:
     put_video(tmp_path / "1.avi", [0], fps=10)
     put_video(tmp_path / "2.avi", [0], fps=20)
-    with pytest.raises(ConfigError, match="found none that holds for all of it"):
+    with raises(ConfigError, f"{tmp_path} … frame rate"):
         open_source(str(tmp_path))
     assert open_source(str(tmp_path), fps=10).frame_count == 2
 
@@ -260,7 +261,7 @@ def test_a_video_that_ends_early_is_read_up_to_there_and_says_so(tmp_path: Path,
     with caplog.at_level(logging.WARNING):
         count = len(list(open_source(str(path))))
     assert 0 < count < 20
-    assert f"gate.avi: ended after {count} of 20 frames; scored up to there." in caplog.text
+    assert not missing(caplog.text, f"gate.avi … {count} … 20")
 
 
 @pytest.mark.parametrize("is_cut_off", [False, True], ids=["whole", "cut off"])
@@ -273,7 +274,7 @@ def test_what_was_cut_out_of_a_video_as_it_is_misses_nothing_before_its_beginnin
     with caplog.at_level(logging.WARNING):
         count = len(list(open_source(str(path))))
     if is_cut_off:
-        assert count < 47 and f"gate.mp4: ended after {count} of 60 frames; scored up to there." in caplog.text
+        assert count < 47 and not missing(caplog.text, f"gate.mp4 … {count} … 60")
     else:
         assert count == 47 and not caplog.records
 
@@ -302,7 +303,7 @@ def test_a_whole_video_says_nothing(tmp_path: Path, caplog: pytest.LogCaptureFix
 @pytest.mark.parametrize("content", [b"", b"no video"])
 def test_a_video_that_cannot_be_opened_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "gate.avi").write_bytes(content)
-    with pytest.raises(SourceOpenError, match=r"gate\.avi: expected a video, OpenCV cannot open it\. Is the file whole"):
+    with raises(SourceOpenError, "gate.avi … OpenCV"):
         open_source(str(tmp_path / "gate.avi"))
 
 
@@ -324,26 +325,26 @@ def test_footage_that_is_no_clip_beside_others_is_named(tmp_path: Path, caplog: 
 
 @pytest.mark.parametrize("where", ["nowhere", "nowhere/clip.mp4"])
 def test_a_missing_source_is_named(where: str, tmp_path: Path) -> None:
-    with pytest.raises(SourceOpenError, match=rf"{where}: expected a folder, a video or a wildcard .* found nothing there\. Check"):
+    with raises(SourceOpenError, f"{where} … there"):
         open_source(str(tmp_path / where), fps=10)
 
 
 def test_a_folder_without_footage_says_how_to_lay_it(tmp_path: Path) -> None:
     (tmp_path / "empty clip").mkdir()
     (tmp_path / "labels.csv").write_text("clip,frame,anomalous\n")
-    with pytest.raises(SourceOpenError, match=r"expected images .* found none\. Lay footage as DIR/<clip>/<frame>\.jpg"):
+    with raises(SourceOpenError, "DIR/<clip>/<frame>.jpg"):
         list_clips(tmp_path)
 
 
 def test_a_wildcard_without_a_match_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("")
-    with pytest.raises(SourceOpenError, match=r"expected images .* the wildcard matches none"):
+    with raises(SourceOpenError, f"{tmp_path / '*'} … wildcard"):
         open_source(str(tmp_path / "*"), fps=10)
 
 
 def test_a_file_that_is_no_video_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(SourceOpenError, match=r"notes\.txt: expected a video .* got a \.txt file"):
+    with raises(SourceOpenError, "notes.txt … .txt"):
         open_source(str(tmp_path / "notes.txt"), fps=10)
 
 
@@ -353,7 +354,7 @@ def test_a_jpeg_that_was_cut_off_is_refused_and_named(tmp_path: Path) -> None:
         assert cv2.imwrite(str(tmp_path / name), noise)
     whole = (tmp_path / "1.jpg").read_bytes()
     (tmp_path / "1.jpg").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(SourceError, match=r"1\.jpg: expected an image, cannot decode it"):
+    with raises(SourceError, "1.jpg … decode"):
         list(open_source(str(tmp_path), fps=10))
 
 
@@ -366,7 +367,7 @@ def test_rates_that_differ_by_less_than_two_percent_are_one(tmp_path: Path) -> N
 def test_rates_that_differ_more_are_not_guessed(tmp_path: Path) -> None:
     put_video(tmp_path / "a.avi", [1, 2], fps=30)
     put_video(tmp_path / "b.avi", [3, 4], fps=25)
-    with pytest.raises(ConfigError, match="found none that holds for all of it"):
+    with raises(ConfigError, f"{tmp_path} … frame rate"):
         open_source(str(tmp_path))
 
 
@@ -396,7 +397,7 @@ def test_an_image_beside_videos_is_refused_with_both_names(where: str, tmp_path:
     for name in ("a.avi", "b.avi"):
         put_video(tmp_path / "gate" / name, [10, 20])
     put_image(tmp_path / "gate" / "preview.png", 10)
-    with pytest.raises(ConfigError, match=r"got the image preview\.png beside the video a\.avi\. Move what is no footage elsewhere"):
+    with raises(ConfigError, "preview.png … a.avi"):
         list_clips(tmp_path / where)
 
 
@@ -406,7 +407,7 @@ def test_an_image_beside_clip_folders_is_refused_with_both_names(tmp_path: Path)
             put_image(tmp_path / name, 10)
         else:
             (tmp_path / name).mkdir()
-    with pytest.raises(ConfigError, match=r"got the image plan\.png and 1 more beside the folder of images 01\. Move") as caught:
+    with raises(ConfigError, "plan.png … 1 more … 01") as caught:
         list_clips(tmp_path)
     said = str(caught.value).rpartition("'")[0].rpartition("'")[2]
     assert greys_of(list(open_source(said, fps=10))) == [10, 10]

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from tests.kit.commands import environment
+from train.arithmetic import warn_of_slow_precision
 from train.config import TrainConfig, load_config
-from train.precision import warn_of_slow_precision
 
 MINIMAL = 'name = "gate"\n[input]\nframes = 4\ntarget = 4\nchannels = 1\nheight = 32\nwidth = 32\n[optimiser]\n'
 
@@ -66,9 +66,10 @@ def test_fp32_has_no_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     assert caplog.messages == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the variable is for x86-64")
 def test_onednn_held_back_to_avx2_imitates() -> None:
-    command = [sys.executable, "-c", "from train.precision import has_bf16_arithmetic as has; print(has())"]
+    command = [sys.executable, "-c", "from train.arithmetic import has_bf16_arithmetic as has; print(has())"]
     variables = environment() | {"ONEDNN_MAX_CPU_ISA": "AVX2"}
     asked = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60, check=True)
     assert asked.stdout == "False\n"

@@ -97,13 +97,9 @@ def test_convolutions_alone_run_in_bfloat16(precision: str, dtype: torch.dtype) 
 @pytest.mark.slow
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the variable is for x86-64")
 def test_onednn_held_back_to_avx2_imitates() -> None:
-    command = [
-        sys.executable,
-        "-c",
-        "import torch; from train.arithmetic import has_bf16_arithmetic as has; print(has(torch.device('cpu')))",
-    ]
+    code = "import torch; from train.arithmetic import has_bf16_arithmetic as has; print(has(torch.device('cpu')))"
     variables = environment() | {"ONEDNN_MAX_CPU_ISA": "AVX2"}
-    asked = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60, check=True)
+    asked = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, timeout=60, check=True)
     assert asked.stdout == "False\n"
 
 

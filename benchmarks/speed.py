@@ -30,6 +30,7 @@ from export.parity import parity
 from export.split import scores
 from train import memory
 from train.data import Batch
+from train.memory import Memory
 from train.models.mnad_prediction import MnadPrediction
 
 __all__ = ["measure"]
@@ -68,8 +69,8 @@ def measure() -> list[Row]:
 def _parity_row(bundle: Bundle, model: MnadPrediction) -> Row:
     generator = torch.Generator().manual_seed(1)
     window = torch.rand(1, 4, 3, FULL_SIZE.height, FULL_SIZE.width, generator=generator) * 2 - 1
-    items = memory.Memory(model.pools, generator)
     batch = Batch(window, window[:, 3], torch.zeros(1, dtype=torch.bool))
+    items = Memory(model.pools, generator)
     fp32 = bundle.precision("fp32")
     forms = [parity(bundle, form, model, items, [batch]) for form in (fp32, fp32.fast) if form is not None]
     worst = max(value for form in forms for name, value in form.items() if name == "prediction" or name.startswith("score/"))
@@ -236,12 +237,11 @@ class EagerModel:
         self._window = [*self._window[-4:], image]
         if len(self._window) < 5:
             return None
-        window, target = torch.stack(self._window[:4])[None], image[None]
-        encoded = self._model.encode(window)
+        encoded = self._model.encode(torch.stack(self._window[:4])[None])
         query = encoded["query"]
-        read = memory.read(memory.address(query, self._items), self._items)
-        prediction = self._model.decode(encoded | {"read": read})
-        _, psnr_db, regular_score, _ = scores(prediction, target)
+        mixed = memory.read(memory.address(query, self._items), self._items)
+        prediction = self._model.decode(encoded | {"read": mixed})
+        _, psnr_db, regular_score, _ = scores(prediction, image[None])
         if float(regular_score) < 2.0:
             self._items = _ema(self._items, memory.write(query, self._items, "all"))
         return float(psnr_db)

@@ -7,10 +7,12 @@ import io
 import warnings
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from edge_runtime.bundle.manifest import GraphSpec, TensorSpec
 from export.half_precision import halve
@@ -35,7 +37,7 @@ def export_graph(
         The file's name, hash and tensors, for the manifest.
     """
     buffer = io.BytesIO()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _CastsApart():
         # The tracing exporter is deprecated, but the newer one begins at opset 18; TensorRT 8.6 ends at 17.
         warnings.simplefilter("ignore")
         torch.onnx.export(
@@ -65,6 +67,19 @@ def export_graph(
         inputs=tuple(map(_tensor_spec, model.graph.input)),
         outputs=tuple(map(_tensor_spec, model.graph.output)),
     )
+
+
+class _CastsApart(TorchFunctionMode):
+    """Casts to the type that a tensor has make a copy of it: the tracer takes a tensor that comes back as it was for what lies behind
+    the cast, also where the network goes on with what lay before."""
+
+    def __torch_function__(self, function: Any, kinds: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+        kwargs = kwargs or {}
+        named = [value for value in (*args, *kwargs.values()) if isinstance(value, torch.dtype)]
+        wanted = {Tensor.float: [torch.float32], Tensor.to: named}.get(function)
+        if wanted and wanted[0] == args[0].dtype:
+            return args[0].to(args[0].dtype, copy=True)
+        return function(*args, **kwargs)
 
 
 def _name_shape(value: onnx.ValueInfoProto, example: Tensor) -> None:

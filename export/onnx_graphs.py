@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from edge_runtime.bundle.manifest import GraphSpec, TensorSpec
+from edge_runtime.errors import BundleError
 from export.half_precision import halve
 
 __all__ = ["IR_VERSION", "OPSET", "export_graph"]
@@ -35,6 +36,9 @@ def export_graph(
 
     Returns:
         The file's name, hash and tensors, for the manifest.
+
+    Raises:
+        BundleError: it is no valid graph, because the model mixes types by itself.
     """
     buffer = io.BytesIO()
     with warnings.catch_warnings(), _CastsApart():
@@ -58,7 +62,7 @@ def export_graph(
         _name_shape(value, example)
     if halved is not None:
         halve(model, halved)
-    onnx.checker.check_model(model, full_check=True)
+    _check(model, path.name)
     content = model.SerializeToString(deterministic=True)
     path.write_bytes(content)
     return GraphSpec(
@@ -67,6 +71,16 @@ def export_graph(
         inputs=tuple(map(_tensor_spec, model.graph.input)),
         outputs=tuple(map(_tensor_spec, model.graph.output)),
     )
+
+
+def _check(model: onnx.ModelProto, name: str) -> None:
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise BundleError(
+            f"{name}: expected a graph in which every operator's types agree, got: {str(error).strip()}. A tensor that the model itself casts "
+            "to float32 may meet one that is float16 here. Leave float16 out: make bundle BUNDLE_FLAGS='--precisions fp32'"
+        ) from error
 
 
 class _CastsApart(TorchFunctionMode):

@@ -8,10 +8,14 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from torch import Tensor, nn
 
 from edge_runtime.bundle.manifest import GraphSpec, TensorSpec
+from edge_runtime.errors import BundleError
 from edge_runtime.preprocess import InputSpec
 from export.bundle import write_graphs
+from export.onnx_graphs import export_graph
+from tests.kit.wording import raises
 from train.mnad import MemoryConfig, MnadSections, NetworkConfig
 from train.models.mnad_prediction import MnadPrediction
 
@@ -103,3 +107,19 @@ def test_a_model_without_memory_has_a_decoder_without_read(tmp_path: Path) -> No
 
 def _network(items: int = 10) -> MnadPrediction:
     return MnadPrediction(SPEC, MnadSections(NetworkConfig(2), MemoryConfig(items)))
+
+
+class Masked(nn.Module):
+    """Makes float32 out of a condition, which meets float16 in the halved graph."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor]:
+        x = x.to(torch.float32)
+        return (x * (x > 0).float(),)
+
+
+def test_a_model_that_mixes_types_by_itself_is_told_to_leave_float16_out(tmp_path: Path) -> None:
+    inputs = {"x": torch.ones(1, 4)}
+    assert export_graph(Masked(), inputs, ("y",), tmp_path / "encoder.fp32.onnx").outputs[0].dtype == "float32"
+    with raises(BundleError, "encoder.fp16.onnx", "BUNDLE_FLAGS='--precisions fp32'"):
+        export_graph(Masked(), inputs, ("y",), tmp_path / "encoder.fp16.onnx", halved=())
+    assert not (tmp_path / "encoder.fp16.onnx").exists()

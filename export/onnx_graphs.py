@@ -78,8 +78,8 @@ def _check(model: onnx.ModelProto, name: str) -> None:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise BundleError(
-            f"{name}: expected a graph in which every operator's types agree, got: {str(error).strip()}. A tensor that the model itself casts "
-            "to float32 may meet one that is float16 here. Leave float16 out: make bundle BUNDLE_FLAGS='--precisions fp32'"
+            f"{name}: expected a graph in which every operator's types agree, got: {str(error).strip()}. A tensor that the model "
+            "itself casts to float32 may meet one that is float16 here. Leave float16 out: make bundle BUNDLE_FLAGS='--precisions fp32'"
         ) from error
 
 

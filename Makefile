@@ -10,6 +10,7 @@ OUT ?=
 new_bundle := $(or $(BUNDLE),bundle)
 BUNDLE ?= $(or $(EDGE_BUNDLE),bundle)
 EPOCHS ?=
+DEVICE ?= auto
 RESUME ?=
 FROM ?=
 CHECKPOINT ?=
@@ -36,7 +37,7 @@ COMPARE_FLAGS ?=
 GPU_CHECK_FLAGS ?=
 
 # A misspelt variable would be as good as none. Under another make, which hands down its own as well, it may not be meant for this one.
-variables := PYTHON PIP_FLAGS CONFIG DATA RUN OUT BUNDLE EPOCHS RESUME FROM CHECKPOINT ITEMS FPS FALSE_ALARMS_PER_HOUR PYTEST_FLAGS TEST_PROCESSES BENCH_FLAGS \
+variables := PYTHON PIP_FLAGS CONFIG DATA RUN OUT BUNDLE EPOCHS DEVICE RESUME FROM CHECKPOINT ITEMS FPS FALSE_ALARMS_PER_HOUR PYTEST_FLAGS TEST_PROCESSES BENCH_FLAGS \
   BUNDLE_FLAGS PRECISION REBUILD FORCE INT8_MODE ENGINE_FLAGS CALIBRATE_FLAGS METHOD CLIPS INT8_FLAGS BUNDLES COMPARE_FLAGS GPU_CHECK_FLAGS JETSON
 environment := EDGE_% PED2_DIR FOOTAGE_DIR OUTAGE_S GPU_CHECK_BUNDLE CUDA_HOME
 of_make := MAKE% GNUMAKEFLAGS MFLAGS SHELL .% V AR AS CC CXX LD CFLAGS CXXFLAGS CPPFLAGS LDFLAGS LDLIBS
@@ -75,7 +76,7 @@ dev_bin := .venv-dev/bin
 
 help:
 	@echo "make demo                            score the built-in scene with the shipped bundle, into runs/demo"
-	@echo "make train CONFIG= DATA= OUT=        train on normal footage (EPOCHS=, RESUME=1, FROM=another run)"
+	@echo "make train CONFIG= DATA= OUT=        train on normal footage (EPOCHS=, DEVICE=auto|cpu|cuda, RESUME=1, FROM=another run)"
 	@echo "make bundle RUN= OUT=                split, export, check and calibrate a run"
 	@echo "make import-mnad CHECKPOINT= ITEMS= DATA= OUT=   a bundle from a checkpoint of the public MNAD code (FPS= of folders of images)"
 	@echo "make calibrate BUNDLE= DATA=         gate, scale and threshold anew, from normal footage of this camera"
@@ -113,7 +114,7 @@ demo: .venv/ready
 
 train: .venv-dev/ready
 	@test -n "$(DATA)" || { echo 'error: make train: expected DATA=, a folder with clips of normal footage. Example: make train DATA=footage/gate' >&2; exit 2; }
-	$(dev_bin)/python -m train --config '$(CONFIG)' --data '$(DATA)' --out '$(or $(OUT),$(RUN))' $(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(FROM),--from '$(FROM)') $(if $(call is_on,RESUME),--resume)
+	$(dev_bin)/python -m train --config '$(CONFIG)' --data '$(DATA)' --out '$(or $(OUT),$(RUN))' --device '$(DEVICE)' $(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(FROM),--from '$(FROM)') $(if $(call is_on,RESUME),--resume)
 
 bundle: .venv-dev/ready
 	$(dev_bin)/python -m export --run '$(RUN)' --out '$(or $(OUT),$(new_bundle))' --false-alarms-per-hour $(FALSE_ALARMS_PER_HOUR) $(BUNDLE_FLAGS)

@@ -29,7 +29,9 @@ from edge_runtime.sources import open_source
 from export.parity import parity
 from export.split import scores
 from train import memory
-from train.models import Mnad
+from train.data import Batch
+from train.memory import Memory
+from train.models.mnad_prediction import MnadPrediction
 
 __all__ = ["measure"]
 
@@ -64,12 +66,13 @@ def measure() -> list[Row]:
     return rows
 
 
-def _parity_row(bundle: Bundle, model: Mnad) -> Row:
+def _parity_row(bundle: Bundle, model: MnadPrediction) -> Row:
     generator = torch.Generator().manual_seed(1)
-    clip = torch.rand(1, 4, 3, FULL_SIZE.height, FULL_SIZE.width, generator=generator) * 2 - 1
-    items = memory.initial_items(10, model.query_size, generator)
+    window = torch.rand(1, 4, 3, FULL_SIZE.height, FULL_SIZE.width, generator=generator) * 2 - 1
+    batch = Batch(window, window[:, 3], torch.zeros(1, dtype=torch.bool))
+    items = Memory(model.pools, generator)
     fp32 = bundle.precision("fp32")
-    forms = [parity(bundle, form, model, items, [(clip, clip[:, 3])]) for form in (fp32, fp32.fast) if form is not None]
+    forms = [parity(bundle, form, model, items, [batch]) for form in (fp32, fp32.fast) if form is not None]
     worst = max(value for form in forms for name, value in form.items() if name == "prediction" or name.startswith("score/"))
     how = "random weights, 256x256x3, plain and fast graphs, largest absolute difference of prediction and score nodes"
     return Row("exported full-size model against PyTorch", worst, 1e-4, "abs", "lower", how)
@@ -187,7 +190,7 @@ def _channels_last_step(path: Path) -> FrameStep:
     return _eager(path, random_model().to(memory_format=torch.channels_last))
 
 
-def _eager(path: Path, model: Mnad) -> FrameStep:
+def _eager(path: Path, model: MnadPrediction) -> FrameStep:
     return EagerModel(model, torch.from_numpy(Bundle.load(path).read_items()["memory"])).step
 
 
@@ -222,7 +225,7 @@ def _write_jpegs(folder: Path, frames: int) -> Path:
 class EagerModel:
     """What a user of the paper's code would run: the trained modules, the memory and the scores in PyTorch."""
 
-    def __init__(self, model: Mnad, items: torch.Tensor) -> None:
+    def __init__(self, model: MnadPrediction, items: torch.Tensor) -> None:
         self._model = model
         self._items = items
         self._window: list[torch.Tensor] = []
@@ -234,12 +237,11 @@ class EagerModel:
         self._window = [*self._window[-4:], image]
         if len(self._window) < 5:
             return None
-        clip, target = torch.stack(self._window[:4])[None], image[None]
-        encoded = self._model.encoder(clip)
-        query = encoded.pop("query")
-        mixed = memory.read(query, self._items)
-        prediction = self._model.decoder(query, mixed, **encoded)
-        _, psnr_db, regular_score, _ = scores(prediction, target)
+        encoded = self._model.encode(torch.stack(self._window[:4])[None])
+        query = encoded["query"]
+        mixed = memory.read(memory.address(query, self._items), self._items)
+        prediction = self._model.decode(encoded | {"read": mixed})
+        _, psnr_db, regular_score, _ = scores(prediction, image[None])
         if float(regular_score) < 2.0:
             self._items = _ema(self._items, memory.write(query, self._items, "all"))
         return float(psnr_db)

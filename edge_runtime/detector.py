@@ -10,13 +10,11 @@ from types import TracebackType
 import numpy as np
 
 from edge_runtime.bundle import Bundle
-from edge_runtime.devices import Fetched, Mark
 from edge_runtime.errors import BackendError, ConfigError
 from edge_runtime.frames import Frame
-from edge_runtime.graphs import Graph
 from edge_runtime.loading import Loaded, load
 from edge_runtime.score import Latency, MemoryState, Score, Step, mean_distance
-from edge_runtime.stream import Arrays, Stream
+from edge_runtime.stream import Arrays, Fetched, Graph, Mark, Stream
 
 __all__ = ["Detector", "Submitted"]
 
@@ -246,7 +244,7 @@ class Detector:
             distances=distances,
             memory=_memory_state(values) if distances else None,
             truth=frame.truth,
-            error_map=values["error_map"][0, 0] if self.keeps_error_maps else None,
+            error_map=values["error_map"][0, 0] if "error_map" in values else None,
             latency_ms=latency,
         )
 

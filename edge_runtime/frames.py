@@ -10,7 +10,7 @@ import numpy as np
 __all__ = ["Frame", "Gap", "GapKind"]
 
 
-class GapKind(str, Enum):
+class GapKind(Enum):
     """Why frames do not lead up to the next one."""
 
     START = "start"

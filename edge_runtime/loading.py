@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 from edge_runtime.bundle import Bundle
 from edge_runtime.bundle.engines import FLAVOURS, PARTS, Engine, EngineMachine, engines_there, find_engine, make_command
 from edge_runtime.bundle.manifest import FastGraphs, GraphSpec, Precision
-from edge_runtime.devices import Device
 from edge_runtime.devices.gpu import FoundGpu, find_gpu
 from edge_runtime.errors import BackendError, BackendUnavailable, BundleError, EngineMismatch
-from edge_runtime.graphs import Graph
+from edge_runtime.stream import Device, Graph
 
 if TYPE_CHECKING:
     from edge_runtime.devices.cuda.device import CudaDevice

@@ -1,22 +1,30 @@
-"""What one camera has for itself: its window, its memory bank, the smoothing of its score."""
+"""What one camera has for itself: its window, its memory bank, the smoothing of its score; and the device and the graphs that it needs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
+from edge_runtime.bundle import Bundle
 from edge_runtime.frames import Frame
 from edge_runtime.score import Step
 from edge_runtime.score_scale import MovingAverage
 from edge_runtime.window import Window
 
-__all__ = ["Arrays", "Bank", "FrameRing", "Stream"]
+__all__ = ["Arrays", "Bank", "Device", "Fetched", "FrameRing", "Graph", "Mark", "Stream"]
 
 Arrays = Mapping[str, Any]
 """Named arrays on the device. The first axis is the batch: one row a stream."""
+
+
+class Graph(Protocol):
+    """One half of the model, loaded in an engine."""
+
+    def run(self, inputs: Arrays) -> Arrays:
+        """Outputs by name for inputs by name; the batch axis is first."""
 
 
 class FrameRing(Protocol):
@@ -96,3 +104,42 @@ class Stream:
         """
         self.ring.write(self.window.next_slot, frame.image)
         return self.window.push(frame)
+
+
+Mark = Any
+"""A point in a device's work, as its `mark` gives it."""
+
+
+class Fetched(Protocol):
+    """Rows on their way to the host."""
+
+    def wait(self) -> Sequence[Mapping[str, np.ndarray]]:
+        """The rows, the caller's own: the one synchronisation of a step. Called once."""
+
+
+class Device(Protocol):
+    """Where arrays live and the memory step runs. What it is asked to do, it does in that order; only `wait` waits for it."""
+
+    @property
+    def name(self) -> str: ...
+
+    def open_stream(self, bundle: Bundle, stream: str, *, smoothing_frames: int) -> Stream:
+        """A new stream: window and bank on this device."""
+
+    def stack(self, rows: Sequence[Arrays]) -> Arrays:
+        """Streams to a batch."""
+
+    def unstack(self, batch: Arrays) -> list[Arrays]:
+        """A batch to streams."""
+
+    def fetch(self, rows: Sequence[Arrays]) -> Fetched:
+        """Begin to bring rows to the host. Any number may be on their way."""
+
+    def close(self) -> None:
+        """Wait for all work and free everything, in the thread that opened it. A second time it does nothing."""
+
+    def mark(self) -> Mark:
+        """This point in the work, for `ms_between`."""
+
+    def ms_between(self, first: Mark, second: Mark) -> float:
+        """Milliseconds of work between two marks of a step that has been waited for."""

@@ -7,12 +7,15 @@ import io
 import warnings
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from edge_runtime.bundle.manifest import GraphSpec, TensorSpec
+from edge_runtime.errors import BundleError
 from export.half_precision import halve
 
 __all__ = ["IR_VERSION", "OPSET", "export_graph"]
@@ -33,9 +36,12 @@ def export_graph(
 
     Returns:
         The file's name, hash and tensors, for the manifest.
+
+    Raises:
+        BundleError: it is no valid graph, because the model mixes types by itself.
     """
     buffer = io.BytesIO()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _CastsApart():
         # The tracing exporter is deprecated, but the newer one begins at opset 18; TensorRT 8.6 ends at 17.
         warnings.simplefilter("ignore")
         torch.onnx.export(
@@ -56,7 +62,7 @@ def export_graph(
         _name_shape(value, example)
     if halved is not None:
         halve(model, halved)
-    onnx.checker.check_model(model, full_check=True)
+    _check(model, path.name)
     content = model.SerializeToString(deterministic=True)
     path.write_bytes(content)
     return GraphSpec(
@@ -65,6 +71,29 @@ def export_graph(
         inputs=tuple(map(_tensor_spec, model.graph.input)),
         outputs=tuple(map(_tensor_spec, model.graph.output)),
     )
+
+
+def _check(model: onnx.ModelProto, name: str) -> None:
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise BundleError(
+            f"{name}: expected a graph in which every operator's types agree, got: {str(error).strip()}. A tensor that the model "
+            "itself casts to float32 may meet one that is float16 here. Leave float16 out: make bundle BUNDLE_FLAGS='--precisions fp32'"
+        ) from error
+
+
+class _CastsApart(TorchFunctionMode):
+    """Casts to the type that a tensor has make a copy of it: the tracer takes a tensor that comes back as it was for what lies behind
+    the cast, also where the network goes on with what lay before."""
+
+    def __torch_function__(self, function: Any, kinds: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+        kwargs = kwargs or {}
+        named = [value for value in (*args, *kwargs.values()) if isinstance(value, torch.dtype)]
+        wanted = {Tensor.float: [torch.float32], Tensor.to: named}.get(function)
+        if wanted and wanted[0] == args[0].dtype:
+            return args[0].to(args[0].dtype, copy=True)
+        return function(*args, **kwargs)
 
 
 def _name_shape(value: onnx.ValueInfoProto, example: Tensor) -> None:

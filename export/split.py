@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +15,6 @@ from train.memory import TrainedPool
 from train.model import Model
 
 __all__ = ["DecoderGraph", "EncoderGraph", "SplitModel", "fold_norms", "scores", "split"]
-
-Folded = TypeVar("Folded", bound=nn.Module)
 
 FLOORED_MSE = 1e-10
 CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
@@ -146,10 +143,16 @@ def scores(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor, 
     return error_map, psnr_db, regular_score, local_error
 
 
-def fold_norms(module: Folded) -> Folded:
-    """Fold batch norms into the convolution right before them in a Sequential, in place; what cannot be folded stays."""
+def fold_norms(module: nn.Module) -> nn.Module:
+    """Fold batch norms into the convolution right before them in a Sequential; what cannot be folded stays.
+
+    Returns:
+        The module itself, changed; of a Sequential a new one.
+    """
+    if type(module) is nn.Sequential:  # a class of its own may do something else with its layers
+        return _fold_sequence(module)
     for name, child in module.named_children():
-        setattr(module, name, _fold_sequence(child) if isinstance(child, nn.Sequential) else fold_norms(child))
+        setattr(module, name, fold_norms(child))
     return module
 
 
@@ -157,13 +160,13 @@ def _fold_sequence(sequence: nn.Sequential) -> nn.Sequential:
     layers: list[nn.Module] = []
     for layer in sequence:
         before = layers[-1] if layers else None
-        if isinstance(layer, NORMS) and layer.running_mean is not None and _takes_a_norm(before):
-            layers[-1] = fuse_conv_bn_eval(before, layer, transpose=isinstance(before, TRANSPOSED))
+        if type(layer) in NORMS and layer.running_mean is not None and _takes_a_norm(before):
+            layers[-1] = fuse_conv_bn_eval(before, layer, transpose=type(before) in TRANSPOSED)
         else:
-            layers.append(_fold_sequence(layer) if isinstance(layer, nn.Sequential) else fold_norms(layer))
+            layers.append(fold_norms(layer))
     return nn.Sequential(*layers)
 
 
 def _takes_a_norm(layer: nn.Module | None) -> bool:
     """Whether a norm behind it can be folded in; of a transposed convolution in groups, PyTorch's function spoils the weights."""
-    return isinstance(layer, CONVOLUTIONS) or (isinstance(layer, TRANSPOSED) and layer.groups == 1)
+    return type(layer) in CONVOLUTIONS or (type(layer) in TRANSPOSED and layer.groups == 1)

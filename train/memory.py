@@ -103,8 +103,9 @@ class Memory:
 
     def __init__(self, pools: Sequence[TrainedPool], generator: torch.Generator, device: torch.device | str = "cpu") -> None:
         self._pools = tuple(pools)
-        self.items = {pool.name: _first_items(pool, generator).to(device) for pool in self._pools}
-        self._set_gradients()
+        self.items = {
+            pool.name: _first_items(pool, generator).to(device).requires_grad_(pool.learned == "gradient") for pool in self._pools
+        }
 
     def parameters(self) -> list[Tensor]:
         """The items that the gradient learns."""
@@ -153,12 +154,7 @@ class Memory:
             )
         with torch.no_grad():
             for name, items in self.items.items():
-                self.items[name] = tensors[f"{name}.items"].to(items.device, copy=True)
-        self._set_gradients()
-
-    def _set_gradients(self) -> None:
-        for pool in self._pools:
-            self.items[pool.name].requires_grad_(pool.learned == "gradient")
+                items.copy_(tensors[f"{name}.items"])  # in place: an optimiser may hold them
 
 
 def initial_items(count: int, size: int, generator: torch.Generator) -> Tensor:

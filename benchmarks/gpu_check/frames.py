@@ -16,13 +16,11 @@ from benchmarks.gpu_check.model import PRECISION, bundle_in
 from benchmarks.gpu_check.settings import Settings
 from edge_runtime.bundle import Bundle
 from edge_runtime.detector import Detector
-from edge_runtime.devices import Device
 from edge_runtime.frames import Frame
-from edge_runtime.graphs import Graph
 from edge_runtime.loading import load
 from edge_runtime.score import Score
 from edge_runtime.sources import open_source
-from edge_runtime.stream import Arrays, FrameRing, Stream
+from edge_runtime.stream import Arrays, Device, FrameRing, Graph, Stream
 
 __all__ = ["Bench", "camera", "measure", "open_bench"]
 

@@ -12,9 +12,8 @@ from calibration.int8.ranges import Magnitudes
 from calibration.int8.windows import ChosenWindows, read_windows
 from edge_runtime.bundle import Bundle
 from edge_runtime.devices.host_memory import HostBank
-from edge_runtime.graphs import Graph
 from edge_runtime.graphs.onnxruntime_session import load_onnxruntime
-from edge_runtime.stream import Arrays
+from edge_runtime.stream import Arrays, Graph
 
 __all__ = ["Measured", "Session", "WindowRun", "measure_ranges", "outliers", "run_windows"]
 

@@ -34,13 +34,10 @@ class CameraRun:
     """Takes what the detector makes of one camera's frames, and what happens to the camera, to its sinks.
 
     Args:
-        detector: what the stream was opened with.
-        source: where the frames come from; it is asked how it is, and not read here.
-        sinks, stream, state: as `Pipeline` says.
+        source: where the frames come from; not read here.
 
     Attributes:
         progress: counts so far.
-        stream: the stream.
         lost: what could not be written.
     """
 
@@ -68,13 +65,8 @@ class CameraRun:
             self._end_alarm()
         self._write_event(event)
 
-    def take(self, step: Step, started: float, grab_ms: float) -> None:
-        """What came of a frame, to the sinks.
-
-        Args:
-            started: when the frame's latency began, on the clock of `perf_counter`.
-            grab_ms: how much of it passed until the detector had the frame.
-        """
+    def take(self, step: Step, began: float, grabbed: float) -> None:
+        """What came of a frame, to the sinks; when its latency began, and the detector had it, on the clock of `perf_counter`."""
         stepped = perf_counter()
         self.progress.frames += 1
         if step.gap is not None:
@@ -84,9 +76,9 @@ class CameraRun:
         if step.score is None:
             self._write_step(step)
             return
-        score = step.score
-        latency = replace(score.latency_ms, grab=grab_ms, sinks=self._sinks_ms, total=1e3 * (stepped - started) + self._sinks_ms)
-        score = replace(score, latency_ms=latency)
+        total_ms = 1e3 * (stepped - began) + self._sinks_ms
+        latency = replace(step.score.latency_ms, grab=1e3 * (grabbed - began), sinks=self._sinks_ms, total=total_ms)
+        score = replace(step.score, latency_ms=latency)
         self.progress.scored += 1
         self.progress.updates += score.memory_updated
         self.progress.score = score
@@ -99,7 +91,7 @@ class CameraRun:
             self.lost.attempt("state", partial(self._state.save_if_due, self.stream.bank))
         ended = perf_counter()
         self._sinks_ms = 1e3 * (ended - stepped)
-        self._latencies_ms.append(1e3 * (ended - started))
+        self._latencies_ms.append(1e3 * (ended - began))
 
     def finish(self) -> None:
         """End the alarm, close every sink and save the state, each also where another one fails."""

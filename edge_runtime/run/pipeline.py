@@ -117,7 +117,7 @@ class Pipeline:
                 if isinstance(item, Event):
                     self._camera.note(item)
                 elif isinstance(item, Frame):
-                    self._handle(item, self._began(item, started))
+                    self._handle(item, started)
                     self._on_frame(self.progress)
                 self._on_round()
             return "interrupted"
@@ -125,15 +125,12 @@ class Pipeline:
             arrivals.close()
             self._source.close()
 
-    def _began(self, frame: Frame, started: float) -> float:
-        """When the frame's latency begins, on the clock of `perf_counter`: a camera's frame has waited since it arrived."""
-        return perf_counter() - (monotonic() - frame.time_s) if self._source.is_live else started
-
     def _handle(self, frame: Frame, started: float) -> None:
-        """One frame through the detector; `started` is from before it was grabbed."""
-        grab_ms = 1e3 * (perf_counter() - started)
+        """One frame through the detector; `started` is from before it was grabbed. A camera's frame has waited since it arrived."""
+        grabbed = perf_counter()
+        began = grabbed - (monotonic() - frame.time_s) if self._source.is_live else started
         [step] = self._detector.step([(self._camera.stream, frame)])
-        self._camera.take(step, started, grab_ms)
+        self._camera.take(step, began, grabbed)
 
 
 def _arrivals(source: Source) -> Generator[Frame | Event | None]:

@@ -13,8 +13,7 @@ from edge_runtime.bundle.engines import Difference, EngineCheck
 from edge_runtime.devices.host import HostDevice
 from edge_runtime.errors import ConfigError
 from edge_runtime.evaluation.ranks import rank_correlation
-from edge_runtime.graphs import Graph
-from edge_runtime.stream import Arrays, Bank
+from edge_runtime.stream import Arrays, Bank, Graph
 from export.tolerances import TOLERANCES, Tolerance
 
 __all__ = [

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from edge_runtime.bundle.manifest import GraphSpec
-from edge_runtime.graphs import Graph
-from edge_runtime.stream import Arrays
+from edge_runtime.stream import Arrays, Graph
 from export.engine.device_memory import DeviceMemory
 
 __all__ = ["HostGraph"]

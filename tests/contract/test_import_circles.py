@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import grimp
 
-HOUSE = ("edge_runtime", "calibration", "export")
+HOUSE = ("edge_runtime", "calibration", "train", "export")
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:

@@ -127,7 +127,7 @@ def has_size(width: int, height: int) -> Callable[[Item], bool]:
 
 
 def outline(item: Item) -> str:
-    return f"frame {item.index} ({item.gap})" if isinstance(item, Frame) else f"{item.event.value} {dict(item.detail)}"
+    return f"frame {item.index} ({item.gap and item.gap.text})" if isinstance(item, Frame) else f"{item.event.value} {dict(item.detail)}"
 
 
 def handles() -> int:

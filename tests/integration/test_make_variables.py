@@ -78,6 +78,11 @@ def test_another_makes_variables_come_along_with_a_warning(folder: Path) -> None
     assert not missing(said.err, "warning … prefix … BENCH_FLAGS")
 
 
+def test_training_takes_the_best_device_unless_one_is_named(folder: Path) -> None:
+    assert "--device 'auto'" in plan("train", "DATA=gate", folder=folder).out
+    assert "--device 'cpu'" in plan("train", "DATA=gate", "DEVICE=cpu", folder=folder).out
+
+
 @pytest.mark.parametrize("value", ["1", "yes", "true"])
 def test_a_switch_is_on(value: str, folder: Path) -> None:
     assert "--resume" in plan("train", "DATA=gate", f"RESUME={value}", folder=folder).out

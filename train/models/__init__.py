@@ -69,9 +69,9 @@ def find_model(name: object, origin: str) -> ModelEntry:
     files = [module.name for module in pkgutil.iter_modules(__path__)]
     if name in files:
         import_module(f"{__name__}.{name}")
-    if name not in _ENTRIES:
+    if not isinstance(name, str) or name not in _ENTRIES:
         raise ConfigError(f"{origin}: model.name: expected one of {', '.join(sorted({*files, *_ENTRIES}))}, got {name!r}.")
-    return _ENTRIES[str(name)]
+    return _ENTRIES[name]
 
 
 def build_model(config: Configuration) -> Model:

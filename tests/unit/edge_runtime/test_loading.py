@@ -29,6 +29,7 @@ from edge_runtime.loading import load
 from edge_runtime.score import Score
 from tests.kit.engine_plans import stand_in, write_engine
 from tests.kit.host_place import HostPlaceDevice
+from tests.kit.wording import missing, raises
 
 Toy = Callable[[str], Bundle]
 
@@ -109,7 +110,7 @@ def test_without_a_gpu_it_is_the_cpu_and_not_worth_a_line(machine: Machine, bund
 @pytest.mark.parametrize(("backend", "device"), [("tensorrt", "auto"), ("tensorrt-rtx", "cuda"), ("auto", "cuda"), ("onnxruntime", "cuda")])
 def test_without_a_gpu_what_needs_one_is_an_error(machine: Machine, bundle: Bundle, backend: str, device: str) -> None:
     machine.has_gpu(None)
-    with pytest.raises(BackendUnavailable, match=rf"--backend {backend} --device {device}: expected an NVIDIA GPU .*edge-doctor"):
+    with raises(BackendUnavailable, f"--backend {backend} --device {device} … NVIDIA GPU … edge-doctor"):
         load(bundle, backend=backend, device=device)
 
 
@@ -118,7 +119,7 @@ def test_the_cpu_is_taken_when_it_is_named_and_no_gpu_is_looked_for(
 ) -> None:
     monkeypatch.setattr(loading, "find_gpu", lambda: pytest.fail("looked for a GPU"))
     assert kinds(load(bundle, device="cpu")) == ON_THE_CPU
-    with pytest.raises(BackendUnavailable, match="TensorRT-RTX: expected --device cuda or auto, got cpu"):
+    with raises(BackendUnavailable, "TensorRT-RTX … --device cuda … cpu"):
         load(bundle, backend="tensorrt-rtx", device="cpu")
 
 
@@ -164,7 +165,7 @@ def test_where_fast_graphs_are_damaged_the_plain_ones_run_and_a_warning_says_so(
     loaded = load(with_fast, device="cpu")
     assert kinds(loaded) == ON_THE_CPU and not loaded.are_fast
     [warning] = said(logging.WARNING)
-    assert f"fast-{part}.fp32.onnx: expected SHA-256" in warning and "Until then its plain graphs run" in warning
+    assert not missing(warning, f"fast-{part}.fp32.onnx … SHA-256 … plain graphs")
 
 
 def test_a_gpu_has_no_use_for_fast_graphs(machine: Machine, with_fast: Bundle) -> None:
@@ -201,8 +202,9 @@ def test_without_an_engine_onnx_runtime_takes_the_gpu_and_the_command_for_one_is
     assert kinds(loaded) == ("onnxruntime", "cuda", "fp16", OnnxRuntimeCudaGraph)
     assert loaded.largest_batch is None
     [line] = said(logging.INFO)
-    assert line.startswith("ped2-lite: fp16 graphs in onnxruntime on cuda.")
-    assert line.endswith(f"the bundle has none. Build one on the machine that runs it: make engine BUNDLE={bundle.path} PRECISION=fp16")
+    took, _, why = line.partition(". ")
+    assert not missing(took, "ped2-lite … fp16 … onnxruntime … cuda")
+    assert not missing(why, f"--backend tensorrt … none … make engine BUNDLE={bundle.path} PRECISION=fp16")
 
 
 def test_where_nothing_runs_on_the_gpu_the_cpu_does_and_a_line_says_why(
@@ -211,8 +213,9 @@ def test_where_nothing_runs_on_the_gpu_the_cpu_does_and_a_line_says_why(
     write_engine(bundle, "fp16")
     assert kinds(load(bundle)) == ON_THE_CPU
     [line] = said(logging.INFO)
-    assert line.startswith("ped2-lite: fp32 graphs in onnxruntime on cpu. TensorRT: expected the module tensorrt, got ")
-    assert "expected CUDAExecutionProvider, this build has none" in line
+    took, _, why = line.partition(". ")
+    assert not missing(took, "ped2-lite … fp32 … onnxruntime … cpu")
+    assert not missing(why, "TensorRT: … module tensorrt … CUDAExecutionProvider")
     assert said(logging.WARNING) == [] and machine.devices == []  # a device takes memory and time: not opened in vain
 
 
@@ -221,8 +224,8 @@ def test_an_engine_of_another_gpu_is_a_warning_with_the_command(machine: Machine
     write_engine(bundle, "fp16", sm=110, gpu="Thor")
     assert kinds(load(bundle)) == ON_THE_CPU
     [warning] = said(logging.WARNING)
-    assert "fp16 engine was built by TensorRT 10.3.0 for sm_110 (Thor), this is 10.3.0 on sm_87 (Orin (stand-in))" in warning
-    assert warning.endswith(f"Rebuild it: make engine BUNDLE={bundle.path} PRECISION=fp16 REBUILD=1")
+    assert not missing(warning, "fp16 … TensorRT 10.3.0 … sm_110 (Thor) … sm_87 (Orin (stand-in))")
+    assert warning.endswith(f" make engine BUNDLE={bundle.path} PRECISION=fp16 REBUILD=1")
 
 
 def test_another_precision_whose_engine_fits_is_better_than_none(
@@ -240,42 +243,44 @@ def test_a_named_engine_that_does_not_fit_is_an_error(machine: Machine, bundle: 
     machine.has_library("tensorrt", stand_in())
     machine.runs_onnxruntime_on_the_gpu()
     write_engine(bundle, "fp16", sm=110, gpu="Thor")
-    with pytest.raises(EngineMismatch, match=r"for sm_110 \(Thor\), this is .*PRECISION=fp16 REBUILD=1"):
+    with raises(EngineMismatch, "sm_110 (Thor) … sm_87 (Orin (stand-in)) … PRECISION=fp16 REBUILD=1"):
         load(bundle, backend="tensorrt")
 
 
 def test_a_named_backend_without_an_engine_is_an_error_that_names_those_there_are(machine: Machine, bundle: Bundle) -> None:
     machine.has_library("tensorrt", stand_in())
     write_engine(bundle, "fp16")
-    with pytest.raises(BundleError, match=r"--backend tensorrt --precision fp32, the bundle has tensorrt-10\.3\.0-sm87-fp16\. .*=fp32$"):
+    with raises(BundleError, "--backend tensorrt --precision fp32 … tensorrt-10.3.0-sm87-fp16 … PRECISION=fp32"):
         load(bundle, backend="tensorrt", precision="fp32")
 
 
 def test_a_library_that_is_not_there_is_an_error_where_it_was_named(machine: Machine, bundle: Bundle) -> None:
     write_engine(bundle, "fp16")
-    with pytest.raises(BackendUnavailable, match=r"TensorRT: expected the module tensorrt, got .*JetPack"):
+    with raises(BackendUnavailable, "TensorRT: … module tensorrt … JetPack"):
         load(bundle, backend="tensorrt")
-    with pytest.raises(BackendUnavailable, match=r"expected CUDAExecutionProvider, this build has none\. .*edge-runtime\[gpu\]"):
+    with raises(BackendUnavailable, "CUDAExecutionProvider … pip install 'edge-runtime[gpu]'"):
         load(bundle, backend="onnxruntime", device="cuda")
 
 
 def test_where_cuda_is_named_and_nothing_runs_there_every_reason_is_said(machine: Machine, bundle: Bundle) -> None:
-    with pytest.raises(BackendUnavailable, match=r"the bundle has none\. Build one .* ONNX Runtime \S+: expected CUDAExecutionProvider"):
+    with raises(BackendUnavailable, "--backend tensorrt … make engine … ONNX Runtime … CUDAExecutionProvider"):
         load(bundle, device="cuda")
 
 
 def test_a_missing_pycuda_is_said_once_with_its_remedy(machine: Machine, bundle: Bundle, said: Callable[[int], list[str]]) -> None:
+    refusal = "CUDA: expected the module pycuda, it is not here. Install it: pip install 'edge-runtime[cuda]'"
+
     def refuse() -> object:
-        raise BackendUnavailable("CUDA: expected the module pycuda, it is not here. Install it: pip install 'edge-runtime[cuda]'")
+        raise BackendUnavailable(refusal)
 
     machine.has_library("tensorrt", stand_in())
     machine.runs_onnxruntime_on_the_gpu()
     machine.opens_device(refuse)
     write_engine(bundle, "fp16")
-    with pytest.raises(BackendUnavailable, match=r"^CUDA: expected the module pycuda"):
-        load(bundle, backend="tensorrt")
-    with pytest.raises(BackendUnavailable, match=r"^CUDA: expected the module pycuda[^:]*: pip install 'edge-runtime\[cuda\]'$"):
-        load(bundle, device="cuda")
+    for backend, device in (("tensorrt", "auto"), ("auto", "cuda")):
+        with pytest.raises(BackendUnavailable) as caught:
+            load(bundle, backend=backend, device=device)
+        assert str(caught.value) == refusal
     assert kinds(load(bundle)) == ON_THE_CPU
     [warning] = said(logging.WARNING)
     assert warning.count("pycuda") == 1 and "pycuda" not in said(logging.INFO)[-1]
@@ -298,20 +303,22 @@ def test_an_engine_that_does_not_start_is_a_warning_and_its_device_is_closed(
 ) -> None:
     library = stand_in()
     monkeypatch.setattr(library.ICudaEngine, "create_execution_context", lambda self: None)
+    names = "encoder.plan … TensorRT … memory … GPU"
     machine.has_library("tensorrt", library)
     write_engine(bundle, "fp16")
     assert kinds(load(bundle)) == ON_THE_CPU
     assert [device.is_closed for device in machine.devices] == [True]
-    assert any("has no room to run it" in warning for warning in said(logging.WARNING))
-    with pytest.raises(BackendError, match="has no room to run it"):
+    assert any(not missing(warning, names) for warning in said(logging.WARNING))
+    with raises(BackendError, names):
         load(bundle, backend="tensorrt")
 
 
 def test_a_damaged_plan_is_named(machine: Machine, bundle: Bundle) -> None:
     machine.has_library("tensorrt", stand_in())
     plan = write_engine(bundle, "fp16") / "decoder.plan"
-    plan.write_bytes(plan.read_bytes()[:-1])
-    with pytest.raises(EngineMismatch, match=r"decoder\.plan: expected \d+ bytes, got \d+: it is truncated"):
+    content = plan.read_bytes()
+    plan.write_bytes(content[:-1])
+    with raises(EngineMismatch, f"{plan} … {len(content)} bytes … {len(content) - 1} … REBUILD=1"):
         load(bundle, backend="tensorrt")
 
 
@@ -319,8 +326,8 @@ def test_a_damaged_graph_is_named_wherever_it_would_have_run(machine: Machine, b
     machine.runs_onnxruntime_on_the_gpu()
     for precision in bundle.manifest.precisions:
         (bundle.path / f"encoder.{precision}.onnx").write_bytes(b"")
-    for device in ("auto", "cuda", "cpu"):
-        with pytest.raises(IntegrityError, match=r"encoder\.fp\d\d\.onnx: expected SHA-256"):
+    for device, precision in (("auto", "fp32"), ("cuda", "fp16"), ("cpu", "fp32")):
+        with raises(IntegrityError, f"encoder.{precision}.onnx … SHA-256"):
             load(bundle, device=device)
 
 
@@ -328,7 +335,7 @@ def test_frames_whose_addresses_tensorrt_does_not_take_are_told_before_one_comes
     machine.has_library("tensorrt", stand_in())
     write_engine(bundle, "fp16")
     odd = replace(bundle, manifest=replace(bundle.manifest, input=replace(bundle.manifest.input, height=100, width=75)))
-    with pytest.raises(BackendUnavailable, match=r"expected frames of a multiple of 64 numbers, .* got 1 x 100 x 75"):
+    with raises(BackendUnavailable, "64 … 1 x 100 x 75 … --backend onnxruntime"):
         load(odd, backend="tensorrt")
 
 
@@ -351,7 +358,7 @@ def test_what_the_sheet_says_of_the_build_reaches_tensorrt(machine: Machine, bun
 
 def test_a_precision_the_bundle_lacks_is_an_error_everywhere(machine: Machine, bundle: Bundle) -> None:
     for backend in ("auto", "tensorrt", "onnxruntime"):
-        with pytest.raises(ManifestError, match="expected precision 'int8', the bundle has fp32, fp16"):
+        with raises(ManifestError, "'int8' … fp32, fp16"):
             load(bundle, backend=backend, precision="int8")
 
 

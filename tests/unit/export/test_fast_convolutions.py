@@ -17,7 +17,8 @@ from edge_runtime.preprocess import InputSpec
 from export import fast_convolutions
 from export.bundle import write_fast_graphs, write_graphs
 from export.fast_convolutions import FEWEST_MULTIPLICATIONS, FastConvolution, speed_up
-from train.models import Mnad
+from train.mnad import MnadSections, NetworkConfig
+from train.models.mnad_prediction import MnadPrediction
 
 SPEC = InputSpec(frames=4, target=4, channels=1, height=32, width=40)
 HALF_WIDTH = 32  # of the paper's network: its widest convolutions have 256 channels
@@ -102,7 +103,7 @@ def test_transposed_convolutions_count_by_their_input() -> None:
 
 @pytest.mark.parametrize(("width", "side"), [(16, 256), (32, 64)])
 def test_a_network_that_would_gain_little_has_no_fast_graphs(width: int, side: int, tmp_path: Path) -> None:
-    assert write_fast_graphs(Mnad(replace(SPEC, height=side, width=side), width=width), tmp_path) is None
+    assert write_fast_graphs(_network(replace(SPEC, height=side, width=side), width), tmp_path) is None
     assert not list(tmp_path.iterdir())
 
 
@@ -110,7 +111,7 @@ def test_a_network_that_would_gain_little_has_no_fast_graphs(width: int, side: i
 def wide(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, FastGraphs]:
     """Plain and fast graphs of a half-width network with random weights, in one folder."""
     torch.manual_seed(0)
-    model, folder = Mnad(request.param, width=HALF_WIDTH).eval(), tmp_path_factory.mktemp("wide")
+    model, folder = _network(request.param, HALF_WIDTH), tmp_path_factory.mktemp("wide")
     plain = write_graphs(model, "fp32", folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fast_convolutions, "FEWEST_MULTIPLICATIONS", 0)
@@ -145,6 +146,10 @@ def test_the_weights_of_fast_graphs_are_the_plain_ones(wide: tuple[Path, FastGra
         plain_bytes, fast_bytes = ((folder / file).stat().st_size for file in (f"{part}.fp32.onnx", graph.file))
         assert fast_bytes < 1.3 * plain_bytes
         assert any(node.op_type == "MatMul" for node in onnx.load(folder / graph.file).graph.node)
+
+
+def _network(spec: InputSpec, width: int) -> MnadPrediction:
+    return MnadPrediction(spec, MnadSections(NetworkConfig(width))).eval()
 
 
 def _session(path: Path) -> onnxruntime.InferenceSession:

@@ -8,15 +8,18 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 
 from edge_runtime.bundle.manifest import GraphSpec
 from export.bundle import write_fast_graphs, write_graphs
 from export.split import scores
-from train import memory
 from train.config import load_config
-from train.models import Mnad, build_model
+from train.data import Batch
+from train.loop import forward
+from train.memory import Memory
+from train.model import Model
+from train.models import build_model
 
 pytestmark = pytest.mark.slow
 
@@ -31,11 +34,10 @@ def test_onnx_runtime_is_within_a_ten_thousandth_of_pytorch(form: str, tmp_path:
     torch.manual_seed(0)
     model = build_model(CONFIG)
     _see_a_batch(model)
-    items = memory.initial_items(CONFIG.memory.items, model.query_size, torch.Generator().manual_seed(0))
-    window = _window()
-    clip, target = window[:, :4], window[:, 4]
+    memory = Memory(model.pools, torch.Generator().manual_seed(0))
+    batch = _batch()
     graphs = write_graphs(model, "fp32", tmp_path) if form == "plain" else _fast(model, tmp_path)
-    wanted, got = _in_pytorch(model, items, clip, target), _in_onnx_runtime(graphs, items, clip, target, tmp_path)
+    wanted, got = _in_pytorch(model, memory, batch), _in_onnx_runtime(graphs, memory, batch, tmp_path)
     assert set(got) == set(wanted) == {"query", "skip_1", "skip_2", "skip_3", *DECODED}
     for name, tensor in wanted.items():
         assert got[name].shape == tensor.shape, name
@@ -50,7 +52,7 @@ def _check_is_alive(wanted: Outputs) -> None:
     assert wanted["score/local_error"][0] > wanted["error_map"].mean()
 
 
-def _see_a_batch(model: Mnad) -> None:
+def _see_a_batch(model: Model) -> None:
     """Give the batch norms statistics of data and weights that are not all one, as training would."""
     for layer in model.modules():
         if isinstance(layer, nn.BatchNorm2d):
@@ -58,35 +60,35 @@ def _see_a_batch(model: Mnad) -> None:
             nn.init.uniform_(layer.weight, 0.5, 1.5)
             nn.init.normal_(layer.bias, std=0.1)
     with torch.no_grad():
-        encoded = dict(model.encoder(_window()[:, :4]))
-        model.decoder(read=encoded["query"], **encoded)
+        encoded = model.encode(_batch().window)
+        model.decode(encoded | {"read": encoded["query"]})
     model.eval()
 
 
-def _window() -> Tensor:
-    """(1, 5, 3, 256, 256) in [−1, 1]: smooth random pictures with a little noise."""
+def _batch() -> Batch:
+    """Four frames and a fifth, 256 x 256 in colour: smooth random pictures with a little noise."""
     coarse = torch.rand(5, 3, 16, 16) * 2 - 1
     smooth = functional.interpolate(coarse, size=(256, 256), mode="bilinear")
-    return (smooth + 0.02 * torch.randn_like(smooth)).clamp(-1, 1).unsqueeze(0)
+    frames = (smooth + 0.02 * torch.randn_like(smooth)).clamp(-1, 1).unsqueeze(0)
+    return Batch(frames[:, :4], frames[:, 4], torch.zeros(1, dtype=torch.bool))
 
 
 @torch.no_grad()
-def _in_pytorch(model: Mnad, items: Tensor, clip: Tensor, target: Tensor) -> Outputs:
-    encoded = dict(model.encoder(clip))
-    prediction = model.decoder(read=memory.read(encoded["query"], items), **encoded)
-    decoded = dict(zip(DECODED, (prediction, *scores(prediction, target)), strict=True))
-    return {name: tensor.numpy() for name, tensor in (encoded | decoded).items()}
+def _in_pytorch(model: Model, memory: Memory, batch: Batch) -> Outputs:
+    step = forward(model, memory, batch)
+    decoded = dict(zip(DECODED, (step.prediction, *scores(step.prediction, batch.target)), strict=True))
+    return {name: tensor.numpy() for name, tensor in {**step.encoded, **decoded}.items()}
 
 
-def _fast(model: Mnad, folder: Path) -> tuple[GraphSpec, GraphSpec]:
+def _fast(model: Model, folder: Path) -> tuple[GraphSpec, GraphSpec]:
     fast = write_fast_graphs(model, folder)
     assert fast is not None
     return fast.encoder, fast.decoder
 
 
-def _in_onnx_runtime(graphs: tuple[GraphSpec, GraphSpec], items: Tensor, clip: Tensor, target: Tensor, folder: Path) -> Outputs:
+def _in_onnx_runtime(graphs: tuple[GraphSpec, GraphSpec], memory: Memory, batch: Batch, folder: Path) -> Outputs:
     encoder, decoder = (onnxruntime.InferenceSession(folder / graph.file, providers=["CPUExecutionProvider"]) for graph in graphs)
-    encoded = dict(zip([tensor.name for tensor in graphs[0].outputs], encoder.run(None, {"clip": clip.numpy()}), strict=True))
-    mixed = memory.read(torch.from_numpy(encoded["query"]), items).numpy()
-    decoded = decoder.run(list(DECODED), {**encoded, "read": mixed, "target": target.numpy()})
+    encoded = dict(zip([tensor.name for tensor in graphs[0].outputs], encoder.run(None, {"clip": batch.window.numpy()}), strict=True))
+    mixed = memory.read({"query": torch.from_numpy(encoded["query"])}).inputs["read"].numpy()
+    decoded = decoder.run(list(DECODED), {**encoded, "read": mixed, "target": batch.target.numpy()})
     return encoded | dict(zip(DECODED, decoded, strict=True))

@@ -8,11 +8,16 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from torch import Tensor, nn
 
 from edge_runtime.bundle.manifest import GraphSpec, TensorSpec
+from edge_runtime.errors import BundleError
 from edge_runtime.preprocess import InputSpec
 from export.bundle import write_graphs
-from train.models import Mnad
+from export.onnx_graphs import export_graph
+from tests.kit.wording import raises
+from train.mnad import MemoryConfig, MnadSections, NetworkConfig
+from train.models.mnad_prediction import MnadPrediction
 
 SPEC = InputSpec(frames=4, target=4, channels=1, height=32, width=48)
 SCORES = [TensorSpec(f"score/{name}", "float32", ("batch",)) for name in ("psnr_db", "regular_score", "local_error")]
@@ -23,7 +28,7 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     """Precision, folder, encoder and decoder of a small model with random weights."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp(request.param)
-    return request.param, folder, *write_graphs(Mnad(SPEC, width=2), request.param, folder)
+    return request.param, folder, *write_graphs(_network(), request.param, folder)
 
 
 def test_files_are_named_after_part_and_precision_and_nothing_lies_beside_them(
@@ -87,7 +92,7 @@ def test_a_batch_of_three_is_three_single_runs(exported: tuple[str, Path, GraphS
 
 
 def test_the_same_model_gives_the_same_bytes(tmp_path: Path) -> None:
-    model = Mnad(SPEC, width=2)
+    model = _network()
     graphs = []
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
@@ -96,5 +101,25 @@ def test_the_same_model_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_a_model_without_memory_has_a_decoder_without_read(tmp_path: Path) -> None:
-    _, decoder = write_graphs(Mnad(SPEC, width=2, has_memory=False), "fp32", tmp_path)
+    _, decoder = write_graphs(_network(items=0), "fp32", tmp_path)
     assert [tensor.name for tensor in decoder.inputs] == ["query", "skip_1", "skip_2", "skip_3", "target"]
+
+
+def _network(items: int = 10) -> MnadPrediction:
+    return MnadPrediction(SPEC, MnadSections(NetworkConfig(2), MemoryConfig(items)))
+
+
+class Masked(nn.Module):
+    """Makes float32 out of a condition, which meets float16 in the halved graph."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor]:
+        x = x.to(torch.float32)
+        return (x * (x > 0).float(),)
+
+
+def test_a_model_that_mixes_types_by_itself_is_told_to_leave_float16_out(tmp_path: Path) -> None:
+    inputs = {"x": torch.ones(1, 4)}
+    assert export_graph(Masked(), inputs, ("y",), tmp_path / "encoder.fp32.onnx").outputs[0].dtype == "float32"
+    with raises(BundleError, "encoder.fp16.onnx", "BUNDLE_FLAGS='--precisions fp32'"):
+        export_graph(Masked(), inputs, ("y",), tmp_path / "encoder.fp16.onnx", halved=())
+    assert not (tmp_path / "encoder.fp16.onnx").exists()

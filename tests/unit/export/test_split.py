@@ -9,8 +9,11 @@ from torch import Tensor, nn
 
 from edge_runtime.preprocess import InputSpec
 from export.split import scores, split
-from train.memory import initial_items, read
-from train.models import Mnad
+from train.data import Batch
+from train.loop import forward
+from train.memory import Memory
+from train.mnad import MemoryConfig, MnadSections, NetworkConfig
+from train.models.mnad_prediction import MnadPrediction
 
 SPEC = InputSpec(frames=4, target=4, channels=3, height=32, width=48)
 NODES = ("error_map", "psnr_db", "regular_score", "local_error")
@@ -18,20 +21,18 @@ NODES = ("error_map", "psnr_db", "regular_score", "local_error")
 
 @pytest.mark.parametrize("has_memory", [True, False])
 def test_the_fused_halves_say_what_the_model_says(has_memory: bool) -> None:
-    model, clip, target = _model(has_memory), _images(2, 4), _images(2)
+    model, batch = _model(has_memory), Batch(_images(2, 4), _images(2), torch.zeros(2, dtype=torch.bool))
     with torch.no_grad():
-        wanted = dict(model.encoder(clip))
-        items = initial_items(5, model.query_size, torch.Generator().manual_seed(0))
-        mixed = read(wanted["query"], items) if has_memory else None
-        prediction = model.decoder(wanted["query"], mixed, wanted["skip_1"], wanted["skip_2"], wanted["skip_3"])
+        step = forward(model, Memory(model.pools, torch.Generator().manual_seed(0)), batch)
+        wanted, prediction = step.encoded, step.prediction
         halves = split(model)
-        got = dict(zip(halves.encoder.outputs, halves.encoder(clip), strict=True))
-        given = {**got, "target": target} | ({"read": mixed} if has_memory else {})
+        got = dict(zip(halves.encoder.outputs, halves.encoder(batch.window), strict=True))
+        given = {**got, **step.reading.inputs, "target": batch.target}
         decoded = dict(zip(halves.decoder.outputs, halves.decoder(*(given[name] for name in halves.decoder.inputs)), strict=True))
     for name, tensor in wanted.items():
         assert (got[name] - tensor).abs().max() <= 1e-5
     assert (decoded["prediction"] - prediction).abs().max() <= 1e-5
-    for name, tensor in zip(halves.decoder.outputs[1:], scores(prediction, target), strict=True):
+    for name, tensor in zip(halves.decoder.outputs[1:], scores(prediction, batch.target), strict=True):
         assert decoded[name].numpy() == pytest.approx(tensor.numpy(), rel=1e-4, abs=1e-6)
     assert prediction.std() > 1e-3  # the comparison is not of constants
 
@@ -48,6 +49,18 @@ def test_no_batch_norm_is_left_and_the_model_keeps_its_own() -> None:
 def test_a_model_without_memory_takes_no_read() -> None:
     assert split(_model(has_memory=True)).decoder.inputs == ("query", "read", "skip_1", "skip_2", "skip_3", "target")
     assert split(_model(has_memory=False)).decoder.inputs == ("query", "skip_1", "skip_2", "skip_3", "target")
+
+
+def test_what_is_no_pools_query_is_halved_between_the_graphs() -> None:
+    assert split(_model(has_memory=True)).halved == {"skip_1", "skip_2", "skip_3"}
+    assert split(_model(has_memory=False)).halved == {"query", "skip_1", "skip_2", "skip_3"}  # it addresses nothing
+
+
+def test_the_decoder_takes_what_is_looked_up_and_no_more() -> None:
+    model = _model(has_memory=True)
+    decode = model.decode
+    model.decode = lambda given: decode({**given, "query": given["read"], "skip_2": given["skip_1"][:, :, ::2, ::2].repeat(1, 2, 1, 1)})
+    assert split(model).decoder.inputs == ("read", "skip_1", "target")
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 32, 48), (1, 1, 64, 64), (3, 1, 16, 32)])
@@ -134,14 +147,13 @@ def _scores_by_hand(prediction: np.ndarray, target: np.ndarray) -> tuple[np.ndar
     return error_map, psnr_db, regular_score, local_error
 
 
-def _model(has_memory: bool) -> Mnad:
+def _model(has_memory: bool) -> MnadPrediction:
     """Random weights; the batch norms have seen a few batches."""
     torch.manual_seed(0)
-    model = Mnad(SPEC, width=4, has_memory=has_memory)
+    model = MnadPrediction(SPEC, MnadSections(NetworkConfig(4), MemoryConfig(5 if has_memory else 0)))
     for _ in range(3):
-        encoded = dict(model.encoder(torch.randn(2, 4, 3, 32, 48)))
-        encoded["read"] = encoded["query"] if has_memory else None
-        model.decoder(**encoded)
+        encoded = model.encode(torch.randn(2, 4, 3, 32, 48))
+        model.decode(encoded | {"read": encoded["query"]})
     return model.eval()
 
 

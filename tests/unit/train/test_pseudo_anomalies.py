@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
 from edge_runtime.preprocess import InputSpec
 from train.config import PseudoAnomalyConfig
@@ -31,9 +33,27 @@ def test_a_window_at_the_clips_beginning_stays_as_it_is() -> None:
 
 def test_each_window_is_drawn_from_its_own_clip() -> None:
     clips = [_clip(40), _clip(40, first=100)]
-    windows = np.stack([clips[1][20:27]])
+    windows = torch.stack([clips[1][20:27]])
     quicken_some(windows, clips, np.array([[1, 20]]), 4, WHOLE, np.random.default_rng(0))
     assert _levels(windows[0])[:4] == [114, 117, 120, 123]
+
+
+def test_which_windows_are_too_fast_is_told() -> None:
+    clip, starts = _clip(40), [5, 20, 5, 21]  # frame 5 lies too close to the beginning
+    windows = torch.stack([clip[start : start + SPEC.span] for start in starts])
+    is_fast = quicken_some(windows, [clip], np.array([[0, start] for start in starts]), 4, WHOLE, np.random.default_rng(0))
+    assert is_fast.tolist() == [False, True, False, True]
+
+
+def test_batches_tell_it_and_unshuffled_ones_have_none() -> None:
+    clip = CachedClip(Segment("a", "a", 0, 60), _clip(60).numpy())
+    windows = Windows([clip], SPEC, PseudoAnomalyConfig(share=0.5, speeds=(3,), box_share=0.0))
+    shuffled = list(windows.batches(8, np.random.default_rng(0)))
+    for batch in shuffled:
+        steps = (batch.window[:, 1] - batch.window[:, 0]).mean(dim=(1, 2, 3)) * 127.5
+        assert (steps.round() == 3).tolist() == batch.is_pseudo.tolist()
+    assert 10 < sum(int(batch.is_pseudo.sum()) for batch in shuffled) < 44
+    assert not any(batch.is_pseudo.any() for batch in windows.batches(8))
 
 
 def test_every_speed_and_only_the_share_is_drawn() -> None:
@@ -48,27 +68,27 @@ def test_a_box_is_fast_inside_normal_outside_and_soft_between() -> None:
     [window] = _quickened(BOXES, starts=[20])
     first = window[0, 0]
     assert (first.min(), first.max()) == (14, 20)
-    assert 0.2 * 0.2 < (first == 14).mean() < (first < 20).mean() < 0.8
-    assert np.unique(first).size > 2
-    assert np.unique(window[3:], axis=0).shape == (4, 1, 16, 24)
+    assert 0.2 * 0.2 < (first == 14).float().mean() < (first < 20).float().mean() < 0.8
+    assert len(first.unique()) > 2
+    assert window[3:].unique(dim=0).shape == (4, 1, 16, 24)
     assert _levels(window[3:]) == [23, 24, 25, 26]
 
 
 def test_a_box_lies_where_something_moves() -> None:
-    clip = np.zeros((40, 1, 16, 24), np.uint8)
+    clip = torch.zeros(40, 1, 16, 24, dtype=torch.uint8)
     clip[20, :, 12, 20] = 200
-    windows = np.stack([clip[20:27]] * 20)
+    windows = torch.stack([clip[20:27]] * 20)
     quicken_some(windows, [clip], np.array([[0, 20]] * 20), 4, BOXES, np.random.default_rng(0))
     assert windows[:, :4, 0, 12, 20].tolist() == [[0, 0, 200, 0]] * 20  # frames 14, 17, 20 and 23
 
 
 def test_the_blend_is_the_masks() -> None:
-    window, past = np.full((2, 1, 1, 3), 100, np.uint8), np.full((2, 1, 1, 3), 200, np.uint8)
-    assert quicken(window, past, np.array([[0, 0.25, 1]]))[0, 0].tolist() == [[100, 125, 200]]
+    window, past = (torch.full((2, 1, 1, 3), level, dtype=torch.uint8) for level in (100, 200))
+    assert quicken(window, past, torch.tensor([[0, 0.25, 1]]))[0, 0].tolist() == [[100, 125, 200]]
 
 
 def test_batches_are_the_same_for_the_same_seed_and_only_shuffled_ones_are_changed() -> None:
-    clip = CachedClip(Segment("a", "a", 0, 60), _clip(60))
+    clip = CachedClip(Segment("a", "a", 0, 60), _clip(60).numpy())
     plain, changed = Windows([clip], SPEC), Windows([clip], SPEC, WHOLE)
     first, again = (_batches(changed, 1), _batches(changed, 1))
     assert np.array_equal(first, again)
@@ -78,26 +98,26 @@ def test_batches_are_the_same_for_the_same_seed_and_only_shuffled_ones_are_chang
 
 
 def test_with_a_share_of_zero_nothing_is_changed() -> None:
-    clip = CachedClip(Segment("a", "a", 0, 60), _clip(60))
+    clip = CachedClip(Segment("a", "a", 0, 60), _clip(60).numpy())
     assert np.array_equal(_batches(Windows([clip], SPEC, PseudoAnomalyConfig()), 1), _batches(Windows([clip], SPEC), 1))
 
 
-def _quickened(config: PseudoAnomalyConfig, starts: list[int]) -> np.ndarray:
+def _quickened(config: PseudoAnomalyConfig, starts: list[int]) -> Tensor:
     clip = _clip(40)
-    windows = np.stack([clip[start : start + SPEC.span] for start in starts])
+    windows = torch.stack([clip[start : start + SPEC.span] for start in starts])
     quicken_some(windows, [clip], np.array([[0, start] for start in starts]), SPEC.frames, config, np.random.default_rng(0))
     return windows
 
 
-def _clip(frames: int, first: int = 0) -> np.ndarray:
+def _clip(frames: int, first: int = 0) -> Tensor:
     """Every frame has the level of its number."""
-    return np.arange(first, first + frames, dtype=np.uint8)[:, None, None, None].repeat(16, 2).repeat(24, 3)
+    return torch.arange(first, first + frames, dtype=torch.uint8)[:, None, None, None].repeat(1, 1, 16, 24)
 
 
-def _levels(window: np.ndarray) -> list[int]:
-    return [int(level) for frame in window for [level] in [np.unique(frame)]]
+def _levels(window: Tensor) -> list[int]:
+    return [int(level) for frame in window for [level] in [frame.unique()]]
 
 
 def _batches(windows: Windows, seed: int | None) -> np.ndarray:
     order = None if seed is None else np.random.default_rng(seed)
-    return np.concatenate([clip.numpy() for clip, _ in windows.batches(8, order)])
+    return np.concatenate([batch.window.numpy() for batch in windows.batches(8, order)])

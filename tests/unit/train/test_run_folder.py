@@ -22,9 +22,11 @@ from edge_runtime.errors import ConfigError, SinkError
 from edge_runtime.files import path_beside
 from edge_runtime.preprocess import InputSpec
 from tests.kit.commands import command_line, environment, error_of, run_module
+from tests.kit.wording import missing, raises
 from train.checkpoint import load_checkpoint
-from train.config import DataConfig, MemoryConfig, ModelConfig, OptimiserConfig, TrainConfig
+from train.config import DataConfig, OptimiserConfig, TrainConfig
 from train.loop import train as run_training
+from train.mnad import MemoryConfig, MnadSections, NetworkConfig
 from train.run_folder import claimed
 
 pytestmark = pytest.mark.trains
@@ -33,8 +35,8 @@ DATA = "synthetic:?clips=3&frames=30&anomalies=off&width=64&height=64"
 CONFIG = TrainConfig(
     name="tiny",
     input=InputSpec(frames=4, target=4, channels=1, height=32, width=32),
-    model=ModelConfig(width=2),
-    memory=MemoryConfig(items=4),
+    model="mnad_prediction",
+    sections=MnadSections(NetworkConfig(width=2), MemoryConfig(items=4)),
     optimiser=OptimiserConfig(epochs=1),
 )
 AT_TEN = replace(CONFIG, data=DataConfig(fps=10))
@@ -62,7 +64,7 @@ def test_resume_takes_the_same_footage_however_its_path_is_spelled(tmp_path: Pat
         run_training(AT_TEN, data, out, resume=True)
         assert json.loads((out / "run.json").read_text())["data"] == data
     assert _epochs(out) == [1]
-    with pytest.raises(ConfigError, match="got another in: the data"):
+    with raises(ConfigError, str(out), "the data", "OUT="):
         run_training(AT_TEN, str(tmp_path), out, resume=True)
 
 
@@ -71,7 +73,7 @@ def test_resume_refuses_footage_that_became_shorter_and_says_by_how_much(tmp_pat
     run_training(AT_TEN, str(images), tmp_path / "run")
     for i in range(30, 40):
         (images / f"{i}.png").unlink()
-    with pytest.raises(ConfigError, match=r"with 32 frames\), got single\[0:24\] with 24 frames"):
+    with raises(ConfigError, "single[0:32] … 32", "single[0:24] … 24"):
         run_training(AT_TEN, str(images), tmp_path / "run", resume=True)
 
 
@@ -81,14 +83,14 @@ def test_a_second_training_into_the_same_folder_is_refused_at_once(tmp_path: Pat
 
     def train_epoch(*arguments: Any) -> dict[str, Any]:
         for resume in (True, False):
-            with pytest.raises(ConfigError, match="another run is writing there") as raised:
+            with raises(ConfigError, str(tmp_path / "run")) as raised:
                 run_training(CONFIG, DATA, tmp_path / "run", resume=resume)
-            refusals.append(raised.value)
+            refusals.append(raised.value.__cause__)
         return real(*arguments)
 
     monkeypatch.setattr(train.loop, "_train_epoch", train_epoch)
     run_training(CONFIG, DATA, tmp_path / "run")
-    assert len(refusals) == 2
+    assert [type(cause) for cause in refusals] == [BlockingIOError] * 2  # the lock's
     assert _epochs(tmp_path / "run") == [1]
 
 
@@ -100,7 +102,7 @@ def test_where_there_are_no_locks_the_log_says_so(
 
     monkeypatch.setattr(fcntl, "flock", flock)
     with claimed(tmp_path / "run"):
-        assert f"{tmp_path / 'run'}: cannot be locked (No locks available)" in caplog.text
+        assert missing(caplog.text, str(tmp_path / "run"), "No locks available") == []
 
 
 def test_what_a_killed_training_left_half_written_goes_away(tmp_path: Path) -> None:
@@ -113,27 +115,24 @@ def test_what_a_killed_training_left_half_written_goes_away(tmp_path: Path) -> N
     assert set(out.iterdir()) == whole
 
 
-@pytest.mark.parametrize(
-    ("out", "advice"),
-    [("taken", "A file has that name"), ("taken/run", "A file has the name of"), ("taken/a/run", "A file has the name of")],
-)
-def test_a_folder_that_cannot_be_made_is_a_sink_error(tmp_path: Path, out: str, advice: str) -> None:
+@pytest.mark.parametrize(("out", "got"), [("taken", "File exists"), ("taken/run", "Not a directory"), ("taken/a/run", "Not a directory")])
+def test_a_folder_that_cannot_be_made_is_a_sink_error(tmp_path: Path, out: str, got: str) -> None:
     (tmp_path / "taken").touch()
-    with pytest.raises(SinkError, match=f"expected to write this folder, got .*{advice}"):
+    with raises(SinkError, str(tmp_path / out), got):
         run_training(CONFIG, DATA, tmp_path / out)
 
 
 @pytest.mark.parametrize("content", ["{", "{}", "[]"])
 def test_resume_refuses_a_description_that_is_broken(tmp_path: Path, content: str) -> None:
     (tmp_path / "run.json").write_text(content)
-    with pytest.raises(ConfigError, match=r"run\.json: expected the description of a run, got '"):
+    with raises(ConfigError, str(tmp_path / "run.json"), "OUT="):
         run_training(CONFIG, DATA, tmp_path, resume=True)
 
 
 @pytest.mark.parametrize("epochs", [0, -1])
 def test_a_number_of_epochs_below_one_is_refused_before_anything_is_written(tiny: Path, tmp_path: Path, epochs: int) -> None:
     finished = run_module("train", "--config", tiny, "--data", DATA, "--out", tmp_path / "run", f"--epochs={epochs}")
-    assert error_of(finished) == f"{tiny} with --epochs {epochs}: optimiser.epochs: expected 1 or more, got {epochs}."
+    assert missing(error_of(finished), f"{tiny} … --epochs {epochs} … optimiser.epochs … 1") == []
     assert not (tmp_path / "run").exists()
 
 

@@ -12,6 +12,7 @@ from edge_runtime.devices.host_memory import HostBank
 from edge_runtime.errors import BundleError
 from edge_runtime.preprocess import InputSpec
 from edge_runtime.score_scale import ScoreScale, Threshold
+from tests.kit.wording import raises
 
 AXES = [[1, 0], [0, 1]]
 SLANTED = [[1, 0], [0.8, 0.6]]
@@ -268,17 +269,17 @@ def test_a_restore_between_read_and_update_learns_from_the_restored_items() -> N
 
 
 @pytest.mark.parametrize(
-    ("items", "message"),
+    ("items", "names"),
     [
-        ({}, r"expected items of the pools \['memory'\], got \[\]"),
-        ({"memory": np.zeros((1, 3), np.float32)}, r"expected \(M, 2\) float32, got \(1, 3\)"),
-        ({"memory": np.full((1, 2), np.nan, np.float32)}, "NaN or infinity"),
-        ({"memory": np.full((1, 2), 0.1, np.float32)}, "rows of length 1"),
+        ({}, "['memory'] … []"),
+        ({"memory": np.zeros((1, 3), np.float32)}, "'memory' … (M, 2) float32 … (1, 3)"),
+        ({"memory": np.full((1, 2), np.nan, np.float32)}, "'memory' … NaN"),
+        ({"memory": np.full((1, 2), 0.1, np.float32)}, "'memory' … length 1 … 'mnad'"),
     ],
 )
-def test_items_that_do_not_fit_are_refused_and_change_nothing(items: dict[str, np.ndarray], message: str) -> None:
+def test_items_that_do_not_fit_are_refused_and_change_nothing(items: dict[str, np.ndarray], names: str) -> None:
     bank = bank_of((pool_of(), [[1, 0]]))
-    with pytest.raises(BundleError, match=message):
+    with raises(BundleError, names):
         bank.restore(items)
     assert items_of(bank).tolist() == [[1, 0]]
 

@@ -21,6 +21,7 @@ from edge_runtime.score import Event, EventKind, Score, Step
 from edge_runtime.sources import BREAKING_EVENTS, SourceHealth
 from edge_runtime.stream import Stream
 from tests.kit.changed_bundles import rewrite_manifest
+from tests.kit.wording import missing, raises
 
 Toy = Callable[[str], Bundle]
 
@@ -211,7 +212,7 @@ def test_an_error_in_the_source_ends_the_alarm_closes_the_sinks_saves_the_state_
     bundle, sinks = toy("one_pool"), (Notebook(), Notebook())
     state = StateStore(tmp_path / "state", "gate", bundle)
     pipeline, _ = pipeline_of(bundle, tmp_path / "clip", *sinks, threshold=0.0, state=state)
-    with pytest.raises(SourceError, match=r"006\.png: expected an image"):
+    with raises(SourceError, "006.png … image"):
         pipeline.run()
     for sink in sinks:
         assert sink.lines[-3:] == ["scored 5", "alarm_end", "closed"]
@@ -225,7 +226,7 @@ def test_a_sink_that_cannot_be_closed_keeps_no_other_from_it(toy: Toy, tmp_path:
     sinks = Notebook(), FullDisk(), Notebook()
     state = StateStore(tmp_path / "state", "gate", bundle)
     pipeline, _ = pipeline_of(bundle, "synthetic:?frames=6", *sinks, state=state)
-    with pytest.raises(SinkError, match="the disk is full"):
+    with raises(SinkError, "scores.jsonl"):
         pipeline.run()
     assert [sink.lines.count("closed") for sink in sinks] == [1, 1, 1]
     assert state.path.exists()
@@ -241,7 +242,7 @@ def test_a_memory_that_drifts_past_its_limit_is_frozen_once_and_told(toy: Toy, c
         pipeline.run()
     [event] = notebook.events
     assert (event.event, event.frame, event.detail["drift_limit"]) == ("memory_frozen", 4, 1e-9)
-    assert "the memory drifted past its limit" in caplog.text
+    assert not missing(caplog.text, "gate: … 1e-09 … frozen")
     assert pipeline.summary().memory_frozen and pipeline.summary().updates == 0 and pipeline.summary().scored == 4
 
 

@@ -197,4 +197,4 @@ def test_engines_that_change_their_buffers_all_the_time_do_not_fill_the_memory(t
         drive.there = {name: device.allocate(array.shape, array.dtype) for name, array in drive.there.items()}
         assert_alike(*drive.frame())
     assert isinstance(bank, CudaBank)
-    assert len(bank._read_plans) <= 16 and len(bank._update_plans) <= 16
+    assert len(bank._prepared_reads) <= 16 and len(bank._prepared_updates) <= 16

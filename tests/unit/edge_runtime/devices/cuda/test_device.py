@@ -78,7 +78,7 @@ def scores_of(steps: Sequence[Step]) -> list[Score]:
 
 
 def facts(scores: Sequence[Score]) -> np.ndarray:
-    rows = [(s.psnr_db, s.local_error, s.regular_score, s.score, *s.distances.values(), s.memory.drift) for s in scores]
+    rows = [(s.psnr_db, s.local_error, s.regular_score, *s.distances.values(), s.score, s.memory.drift) for s in scores]
     return np.array(rows, np.float64)
 
 

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from edge_runtime.errors import SinkError
 from edge_runtime.score import Event, EventKind, Latency, Score
@@ -16,6 +15,7 @@ from edge_runtime.sinks import Sink
 from edge_runtime.sinks.tables.csv_table import CsvSink
 from edge_runtime.sinks.tables.jsonl import JsonLinesSink, read_scores
 from tests.kit.scores import make_score, make_step
+from tests.kit.wording import raises
 
 
 def written(path: Path, *scores: Score | None) -> list[dict[str, str]]:
@@ -150,5 +150,6 @@ except SinkError:
 
 
 def test_a_missing_folder_is_a_sink_error(tmp_path: Path) -> None:
-    with pytest.raises(SinkError, match="Make the folder"):
-        CsvSink(tmp_path / "nowhere" / "scores.csv")
+    path = tmp_path / "nowhere" / "scores.csv"
+    with raises(SinkError, f"{path} … 'No such file or directory' … folder {path.parent}"):
+        CsvSink(path)

@@ -135,7 +135,7 @@ calibrate: .venv/ready
 
 calibrate-int8: .venv/int8
 	@test -n "$(DATA)" || { echo 'error: make calibrate-int8: expected DATA=, normal footage of this camera. Example: make calibrate-int8 DATA=footage/gate-today' >&2; exit 2; }
-	$(run_bin)/python -m calibration.int8 --bundle '$(BUNDLE)' --data '$(DATA)' --method '$(METHOD)' --windows '$(CLIPS)' $(INT8_FLAGS)
+	$(run_bin)/python -m calibration.int8 --bundle '$(BUNDLE)' --data '$(DATA)' --method '$(METHOD)' --windows '$(CLIPS)' $(if $(OUT),--out '$(OUT)') $(INT8_FLAGS)
 
 compare: .venv/ready
 	@test -n "$(BUNDLES)" -a -n "$(DATA)" || { echo "error: make compare: expected BUNDLES= and DATA=, normal footage that none was trained on. Example: make compare BUNDLES='bundles/gate bundles/gate-large' DATA=footage/gate-new" >&2; exit 2; }

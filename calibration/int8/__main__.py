@@ -28,6 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--windows", type=int, default=256, metavar="N", help="to measure ranges on (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="for the choice of windows (default: %(default)s)")
     parser.add_argument("--sensitivity", action="store_true", help="what each node costs, also where all together are within the budget")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="what the search found: int8.json, and int8.png where nodes were measured")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     arguments = parser.parse_args(argv)
     set_up_logging(is_debug=arguments.debug)
@@ -60,6 +61,13 @@ def _run(arguments: argparse.Namespace) -> int:
     with tqdm(unit="window", dynamic_ncols=True, disable=not sys.stderr.isatty()) as bar:
         made = make_int8(bundle, clips, settings, bar)
     _print(made)
+    if arguments.out is not None:
+        from calibration.int8.page import draw_costs, write_numbers
+
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        write_numbers(made.found, arguments.out / "int8.json")
+        if made.found.by_node:
+            draw_costs(made.found.by_node, arguments.out / "int8.png")
     print(JUDGE.format(bundle=arguments.bundle))
     return 0
 

@@ -190,10 +190,24 @@ def test_a_tensor_that_is_always_zero_keeps_its_node_in_float(
 # the command
 
 
-def test_the_command_says_what_it_did(toy: Toy, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_says_what_it_did(toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bundle = toy("one_pool")
-    arguments = ["--bundle", str(bundle.path), "--data", NORMAL, "--windows", "16", "--method", "minmax", "--sensitivity"]
+    arguments = [
+        "--bundle",
+        str(bundle.path),
+        "--data",
+        NORMAL,
+        "--windows",
+        "16",
+        "--method",
+        "minmax",
+        "--sensitivity",
+        "--out",
+        str(tmp_path / "out"),
+    ]
     assert main(arguments) == 0
+    assert (tmp_path / "out" / "int8.png").stat().st_size > 0
+    assert json.loads((tmp_path / "out" / "int8.json").read_text())["by_node"]
     said = capsys.readouterr().out
     assert not missing(said, "minmax … 16", "edge-report precision", "rank correlation … 0.99")
     assert "ConvTranspose" in said  # nodes by name

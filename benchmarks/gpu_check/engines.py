@@ -28,6 +28,8 @@ def measure(settings: Settings, work: Path, findings: Findings, flavour: str) ->
     gpu = find_gpu()
     library = load_library(flavour, gpu)
     _tell(EngineBuild(bundle_in(work), PRECISION, library, gpu, EngineSettings()), "full-size", findings)
+    if not settings.runs_suite:
+        return
     if not (SHIPPED / "manifest.json").exists() or "int8" not in Bundle.load(SHIPPED).manifest.precisions:
         findings.not_run(f"{library.title}, int8 engines", f"{SHIPPED} has no int8 graphs here")
         return

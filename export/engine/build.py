@@ -113,8 +113,7 @@ def make_engine(build: EngineBuild, *, rebuild: bool) -> MadeEngine:
         BackendError: int8 without a good verdict; the graphs cannot be built, or the engine is past tolerance; what was there stays.
         SinkError: it cannot be written.
     """
-    choice = choose(build.library.trt, build.precision, build.settings)
-    _check_verdict(build, choice)
+    _check_verdict(build)
     folder = engine_folder(build.bundle, build.library.flavour, build.library.version, build.sm, build.precision)
     remove_leftover_folders(folder.parent)
     if not rebuild:
@@ -124,6 +123,7 @@ def make_engine(build: EngineBuild, *, rebuild: bool) -> MadeEngine:
                 build.bundle.read(graph.onnx)
             _check_settings(build, found)
             return MadeEngine(found, was_kept=True)
+    choice = choose(build.library.trt, build.precision, build.settings)
     parts = _build_parts(build, choice)
     check = _check(build, choice, parts)
     with replacing_folder(folder) as draft:
@@ -131,13 +131,13 @@ def make_engine(build: EngineBuild, *, rebuild: bool) -> MadeEngine:
     return MadeEngine(Engine(folder, sheet), was_kept=False)
 
 
-def _check_verdict(build: EngineBuild, choice: BuildChoice) -> None:
+def _check_verdict(build: EngineBuild) -> None:
     """Refuse int8 graphs that nobody has judged, or that were judged to be too far from float.
 
     Raises:
         BackendError: there is no verdict, or not a good one, and it is not forced.
     """
-    if choice.graphs != "int8" or build.keeps_misfit:
+    if build.precision != "int8" or build.settings.int8_mode != "qdq" or build.keeps_misfit:
         return
     verdict = build.bundle.precision("int8").verdict
     if isinstance(verdict, Verdict) and verdict.passed:

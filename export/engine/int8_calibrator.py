@@ -44,7 +44,7 @@ def calibrator(trt: Any, batches: Sequence[Mapping[str, np.ndarray]], method: st
 
         class Calibrator(base):
             def __init__(self) -> None:
-                base.__init__(self)
+                super().__init__()
                 self._batches = iter(batches)
 
             def get_batch_size(self) -> int:

@@ -55,7 +55,7 @@ def test_it_needs_little_and_leaves_engines_to_extras(metadata: Message) -> None
     assert metadata["Requires-Python"] == ">=3.10"
     needed = [need.name for need in map(Requirement, metadata.get_all("Requires-Dist")) if "extra ==" not in str(need.marker)]
     assert sorted(needed) == ["msgspec", "numpy", "safetensors", "threadpoolctl", "tqdm"]
-    assert set(metadata.get_all("Provides-Extra")) == {"cpu", "gpu", "cuda", "video", "report", "alerts"}
+    assert set(metadata.get_all("Provides-Extra")) == {"cpu", "gpu", "cuda", "video", "report", "alerts", "int8"}
 
 
 @pytest.mark.parametrize(("extra", "library"), [("cpu", {"onnxruntime"}), ("gpu", {"onnxruntime-gpu"}), ("cuda", set())])

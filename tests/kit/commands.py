@@ -14,7 +14,7 @@ from typing import Any
 __all__ = ["ROOT", "Finished", "Results", "command_line", "edge_report", "edge_run", "environment", "error_of", "results_in", "run_module"]
 
 ROOT = Path(__file__).parents[2]
-LONGEST_S = 60
+LONGEST_S = 180
 
 
 @dataclass(frozen=True)

@@ -158,8 +158,7 @@ def test_a_short_clip_among_others_is_left_out(quick: Bundle, caplog: pytest.Log
     short = [replace(clip, stop=89) for clip in find_clips(NORMAL.replace("seed=70", "seed=90"))]  # a frame less than 6 s
     with caplog.at_level(logging.WARNING):
         assert compare({"quick": quick}, [*clips, *short], CompareSettings(rounds=1)).kinds == without.kinds
-    said = "2 of 4 … 6 s … pause … synthetic-00"
-    assert said in caplog.messages
+    assert any(not missing(said, "2 of 4 … 6 s … pause … synthetic-00") for said in caplog.messages)
 
 
 def test_a_clip_without_room_between_its_pauses_is_left_out(shipped: Bundle, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ PICTURES, FPS = 60, 15
 RESTARTS, LONGEST_DOWN_S, BACK_WITHIN_S = 20, 2.0, 5.0
 STALL_S, PATIENCE_S = 2.0, 15.0
 START = Gap(GapKind.START, "start")
-POLL_S, SLACK_S = 0.2, 0.3
+POLL_S, SLACK_S = 0.2, 1.5
 SECRETS = ("operator-7", "hunter-2-secret")
 
 rtsp = pytest.mark.rtsp

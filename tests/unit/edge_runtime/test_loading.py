@@ -358,8 +358,8 @@ def test_what_the_sheet_says_of_the_build_reaches_tensorrt(machine: Machine, bun
 
 def test_a_precision_the_bundle_lacks_is_an_error_everywhere(machine: Machine, bundle: Bundle) -> None:
     for backend in ("auto", "tensorrt", "onnxruntime"):
-        with raises(ManifestError, "'int8' … fp32, fp16"):
-            load(bundle, backend=backend, precision="int8")
+        with raises(ManifestError, "'bf16' … fp32, fp16"):
+            load(bundle, backend=backend, precision="bf16")
 
 
 def test_int8_has_to_be_named(machine: Machine, bundle: Bundle) -> None:
